@@ -24,6 +24,7 @@ mod row;
 mod time;
 mod tombstone;
 mod value;
+mod verdict;
 
 pub use canonical::encode as canonical_content;
 pub use confirm::{Confirmed, confirm};
@@ -49,3 +50,4 @@ pub use row::{Cell, Row};
 pub use time::WallMicros;
 pub use tombstone::{Certainty, Tombstone, TombstoneCause};
 pub use value::{NonFinite, Value};
+pub use verdict::{ShardVerdict, UnknownReason};

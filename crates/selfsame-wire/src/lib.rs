@@ -1,1 +1,3 @@
-//! placeholder
+//! What agents say to each other.
+
+pub mod message;

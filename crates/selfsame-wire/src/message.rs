@@ -1,0 +1,307 @@
+//! The messages of the peer protocol as plain types that cannot be wrong. What travels is their generated
+//! counterpart; the conversions check everything that a peer could get wrong.
+
+use selfsame_core::merkle::{BucketId, Depth, Element, NodeHash};
+use selfsame_core::{
+    AgentName, Cause, CollectionName, Epoch, Key, KeyPrefix, NodeName, Observation, RepairId, Row, RowDigest, RunId,
+    ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
+};
+
+/// The version of the protocol. Agents of different versions do not compare.
+pub const PROTOCOL: u32 = 1;
+
+/// What an exchange's requests carry: which shard, and by which claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The shard.
+    pub shard: ShardId,
+    /// The fencing token: an agent that has seen a higher one refuses.
+    pub epoch: Epoch,
+    /// The run.
+    pub run: RunId,
+}
+
+/// The handshake: who somebody is, and what changes fingerprints and decisions there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// [`selfsame_core::ALGORITHM`].
+    pub algorithm: String,
+    /// The fleet's name.
+    pub fleet: String,
+    /// The agent's name.
+    pub agent: AgentName,
+    /// Its wall clock.
+    pub now: WallMicros,
+    /// Its collections.
+    pub collections: Vec<CollectionHello>,
+}
+
+/// One collection in a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionHello {
+    /// Its name.
+    pub name: CollectionName,
+    /// Tells whether the digests are keyed alike.
+    pub check_value: [u8; 16],
+    /// A digest of what changes fingerprints or decisions.
+    pub config: [u8; 16],
+    /// The nodes with a replica that are attached to the agent.
+    pub nodes: Vec<NodeName>,
+}
+
+/// Asks a voter for claims on shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BallotRequest {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The run.
+    pub run: RunId,
+    /// The slot, so that a voter can tell that it is completed.
+    pub slot: Slot,
+    /// The shards, each with the epoch that is asked for. At most 4096.
+    pub epochs: Vec<(ShardId, Epoch)>,
+}
+
+/// What a voter says of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ballot {
+    /// Granted. The highest epoch was recorded durably before this was said.
+    Granted,
+    /// Another claim has this epoch or a higher one; claim above it.
+    Superseded(Epoch),
+    /// The slot is already completed.
+    Completed,
+}
+
+/// Tells the voters that a shard's slot is completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompleteRequest {
+    /// The claim.
+    pub claim: Claim,
+    /// The slot.
+    pub slot: Slot,
+    /// The shard's verdict.
+    pub verdict: ShardVerdict,
+    /// The owner's wall clock.
+    pub at: WallMicros,
+}
+
+/// Asks an agent to bring its replicas' indexes up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanRequest {
+    /// The collection.
+    pub collection: CollectionName,
+    /// A scan that began at or after this instant will do; an older one is repeated.
+    pub since: WallMicros,
+}
+
+/// How far the scan of one replica is. The owner asks again until it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanState {
+    /// Under way.
+    Running {
+        /// Rows read so far.
+        rows: u64,
+        /// Rows that the store counts.
+        total: u64,
+    },
+    /// Ended.
+    Done {
+        /// When it began.
+        as_of: WallMicros,
+        /// Rows read.
+        rows: u64,
+    },
+    /// Failed; the store did not answer, or not as configured.
+    Failed(UnknownReason),
+}
+
+/// Asks an agent for the roots of all its replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootsRequest {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The run.
+    pub run: RunId,
+    /// The shards, each with its claim's epoch. At most 4096.
+    pub epochs: Vec<(ShardId, Epoch)>,
+}
+
+/// The roots of one replica, in the order of the shards asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRoots {
+    /// The replica's node.
+    pub node: NodeName,
+    /// For each shard its root, or why there is none.
+    pub roots: Vec<Result<Root, UnknownReason>>,
+}
+
+/// The root of one shard on one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// The root node's hash.
+    pub hash: NodeHash,
+    /// Live entries.
+    pub count: u64,
+    /// Depth of the tree.
+    pub depth: Depth,
+    /// The start of the last completed scan.
+    pub as_of: WallMicros,
+    /// The index that answers; changes when the index is rebuilt.
+    pub incarnation: u64,
+    /// Documents without a single meaning.
+    pub unreadable: u64,
+}
+
+/// What of one replica's index an exchange looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// The claim.
+    pub claim: Claim,
+    /// The replica's node.
+    pub node: NodeName,
+    /// The index that gave the root. Another one refuses to answer.
+    pub incarnation: u64,
+}
+
+/// Asks for the hashes of nodes' children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescendRequest {
+    /// Where.
+    pub replica: Replica,
+    /// The parents' level.
+    pub level: u8,
+    /// The parents' positions. At most 4096.
+    pub parents: Vec<u32>,
+}
+
+/// Asks for the elements of buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElementsRequest {
+    /// Where.
+    pub replica: Replica,
+    /// The depth at which the buckets are meant.
+    pub depth: Depth,
+    /// The buckets, ascending. At most 1024.
+    pub buckets: Vec<BucketId>,
+    /// Go on after this prefix.
+    pub after: Option<KeyPrefix>,
+}
+
+/// Elements, ascending by prefix; all elements of a prefix are in one answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ElementsReply {
+    /// The elements.
+    pub elements: Vec<Element>,
+    /// Whether elements after the last one here were cut off.
+    pub truncated: bool,
+}
+
+/// Asks for the keys of prefixes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysRequest {
+    /// Where.
+    pub replica: Replica,
+    /// The prefixes. At most 10 000.
+    pub prefixes: Vec<KeyPrefix>,
+}
+
+/// Asks for a fresh read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The claim.
+    pub claim: Claim,
+    /// The replica's node.
+    pub node: NodeName,
+    /// The keys. At most 10 000.
+    pub keys: Vec<Key>,
+    /// Whether this is a confirm's second read: a key of the index that is gone now is then remembered as
+    /// gone, durably, before the answer.
+    pub conclude: bool,
+}
+
+/// What a fresh read saw.
+pub type ReadReply = Vec<Observation>;
+
+/// Asks the winner for documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchRequest {
+    /// The claim.
+    pub claim: Claim,
+    /// The replica's node.
+    pub node: NodeName,
+    /// The keys, each with the row that was observed. At most 500.
+    pub rows: Vec<(Key, RowDigest)>,
+}
+
+/// The rows in the order asked for; `None` where the row is no longer the one that was observed.
+pub type FetchReply = Vec<Option<Row>>;
+
+/// Asks for repairs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplyRequest {
+    /// The claim.
+    pub claim: Claim,
+    /// The replica's node.
+    pub node: NodeName,
+    /// Why this batch may be written.
+    pub authority: Authority,
+    /// The repairs. At most 500, and 16 MiB.
+    pub items: Vec<ApplyItem>,
+}
+
+/// Why a batch may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// `repair: auto`, within the owner's brakes.
+    Automatic,
+    /// A person approved the plan of this run.
+    Approved(RunId),
+}
+
+/// One repair of one replica.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplyItem {
+    /// Its id.
+    pub repair: RepairId,
+    /// The key.
+    pub key: Key,
+    /// The row that was observed; `None` for no row.
+    pub expected: Option<RowDigest>,
+    /// The winner's row; `None` deletes.
+    pub row: Option<Row>,
+    /// Why the replica differs.
+    pub cause: Cause,
+}
+
+/// What became of a repair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApplyOutcome {
+    /// Written.
+    Applied,
+    /// Already so.
+    AlreadyThere,
+    /// A client came between; nothing was written.
+    Changed,
+    /// Not taken; nothing was written.
+    Refused(String),
+}
+
+/// Asks every agent to start its share of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartRequest {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The slot; the run follows from it.
+    pub slot: Slot,
+    /// One shard, or all.
+    pub shard: Option<ShardId>,
+    /// Scan before the exchange.
+    pub scan: bool,
+    /// Write nothing, plan instead.
+    pub dry_run: bool,
+}
