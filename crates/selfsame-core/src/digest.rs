@@ -141,3 +141,21 @@ impl Fingerprinter {
 fn first_half(digest: [u8; 32]) -> [u8; 16] {
     digest[..16].try_into().expect("half of 32 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::Sum;
+
+    #[test]
+    fn a_node_hash_covers_the_count() {
+        // 2^255, of which two sum to zero modulo 2^256.
+        let mut half = [0; 32];
+        half[31] = 0x80;
+        let half = EntryDigest(half);
+        let doubled = Node::default().with(&half).with(&half);
+        assert_eq!((doubled.sum, doubled.count), (Sum::default(), 2));
+        let fingerprinter = Fingerprinter::new("fleet", "products", b"secret");
+        assert_ne!(fingerprinter.node_hash(&doubled), fingerprinter.node_hash(&Node::default()));
+    }
+}

@@ -162,6 +162,9 @@ fn rule_6_unreadable_and_unreachable_are_never_absent() {
     let unreadable = Observation::of(Presence::Unreadable);
     assert_eq!(decide(&[live(2, 2), unreadable.clone(), absent()]), copy(0, &[(2, Cause::MissedInsert)]));
     assert_eq!(decide(&[unreadable, absent(), absent()]), Decision::AgreeAsHeard);
+    let unreachable = Observation::unreachable;
+    assert_eq!(decide(&[live(2, 2), unreachable(), absent()]), copy(0, &[(2, Cause::MissedInsert)]));
+    assert_eq!(decide(&[unreachable(), absent(), absent()]), Decision::AgreeAsHeard);
     let held = Observation { held: true, ..absent() };
     assert_eq!(decide(&[live(1, 1), live(1, 1), held]), Decision::AgreeAsHeard);
 }

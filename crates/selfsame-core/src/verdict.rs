@@ -94,10 +94,16 @@ impl UnknownReason {
     /// What an operator can do about it.
     pub fn hint(self) -> &'static str {
         match self {
-            UnknownReason::Unreachable => "bring the node or its agent back; the other replicas are still compared",
+            UnknownReason::Unreachable => {
+                "bring the node or its agent back; the other replicas are still compared"
+            }
             UnknownReason::NoScan => "wait for the first scan, or start one: selfsame run --scan",
-            UnknownReason::StaleIndex => "scan: selfsame run --scan; if scans cannot keep up, raise the throttle",
-            UnknownReason::Schema => "give the table the configured columns on every replica, or change `source`",
+            UnknownReason::StaleIndex => {
+                "scan: selfsame run --scan; if scans cannot keep up, raise the throttle"
+            }
+            UnknownReason::Schema => {
+                "give the table the configured columns on every replica, or change `source`"
+            }
             UnknownReason::Config => "give every agent the same configuration file and version, then restart",
             UnknownReason::BadDocument => "mend the named document; it is never written over",
             UnknownReason::Clock => "synchronise the clocks of the agents' machines",

@@ -173,7 +173,7 @@ mod tests {
             for (prefix, digest) in &gone {
                 updated.insert(*prefix, digest);
             }
-            let mut shuffled = entries.clone();
+            let mut shuffled = entries;
             if !shuffled.is_empty() {
                 let middle = seed as usize % shuffled.len();
                 shuffled.rotate_left(middle);
