@@ -34,6 +34,12 @@ pub trait Store: Send + Sync {
     /// For each item, in one transaction: the row is read under lock; it is compared with
     /// [`RepairItem::expected`]; it is written (by [`selfsame_core::Mapping::merged`]) and the origin marker
     /// with it, or neither. A repair id that was applied before is [`WriteOutcome::AlreadyThere`].
+    ///
+    /// Where more than one outcome would fit, the first of these is the answer: the id was applied before
+    /// ([`WriteOutcome::AlreadyThere`]); the row is unreadable ([`Refusal::Unreadable`]); the row, or its absence,
+    /// is what the repair would make of it (`AlreadyThere`); it is not as expected ([`WriteOutcome::Changed`]);
+    /// the merged row is unreadable, has another key than [`RepairItem::key`], or does not fit the table
+    /// ([`WriteOutcome::Refused`]).
     async fn apply(&self, batch: &RepairBatch) -> Result<Vec<WriteOutcome>, StoreError>;
 
     /// The changes after `from`, oldest first, for stores with [`Capabilities::ordered_feed`].
@@ -68,7 +74,7 @@ pub struct Identity {
 pub enum Scope {
     /// All rows.
     All,
-    /// At least all rows of the shard.
+    /// At least all rows of the shard. A row whose key cannot be read is in the scope of every shard.
     Shard(ShardId),
 }
 
