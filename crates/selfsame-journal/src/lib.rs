@@ -1,1 +1,48 @@
-//! placeholder
+//! What must survive at one agent, synced, in one SQLite file: fences and shard records, runs and their items,
+//! intents and outcomes with before-images, the ledger of deletions, plans and pins, pauses, streaks.
+//!
+//! Whatever a method acknowledged with `Ok` is on disk. The journal never re-creates a file that it cannot
+//! read, never drops an intent without an outcome, and never takes back an epoch.
+//!
+//! The API is synchronous, behind one mutex: callers in a runtime use blocking threads. No clock is read; times
+//! come from the caller.
+
+mod columns;
+mod error;
+mod fences;
+mod file;
+mod items;
+mod journal;
+mod ledger;
+mod pauses;
+mod pins;
+mod plans;
+mod prune;
+mod records;
+mod repairs;
+mod runs;
+mod schema;
+mod streaks;
+mod summary;
+#[cfg(test)]
+mod testing;
+
+pub use error::JournalError;
+pub use fences::{EpochRecorded, Grant, GrantTerms, MonotonicMillis};
+pub use items::{Action, ItemCount, ItemOutcome, ItemRow};
+pub use journal::{Cursor, Journal, JournalOptions, Page, Standing};
+pub use ledger::{Memory, MemoryCount, join};
+pub use pauses::{Pause, PauseScope};
+pub use pins::Pin;
+pub use plans::{
+    FirstPass, Plan, PlanCounts, PlanId, PlanItem, PlanItemRow, PlanItemState, PlanPut, PlanRow, Selection,
+    plan_body,
+};
+pub use prune::{Pruned, Retention};
+pub use records::{COMPLETIONS_MAX, Completion, RecordPut, ShardRecord};
+pub use repairs::{
+    BeforeImage, Intent, IntentOutcome, IntentWrite, IntentWritten, OutcomeWritten, RepairCount, StoredIntent,
+};
+pub use runs::{Run, RunFilter, RunList, RunMatch, RunRow};
+pub use streaks::{Differing, Pass};
+pub use summary::{Counters, RunSummary, ShardResult};
