@@ -1,1 +1,23 @@
-//! placeholder
+//! The runtime of an agent: it scans its replicas, answers its peers, and runs the exchanges of the shards that
+//! it owns.
+//!
+//! It talks to stores and peers through ports and does not know what stands behind them. Nothing here decides
+//! about documents: that is `selfsame_core`'s.
+
+pub mod assembly;
+mod blocking;
+pub mod clock;
+pub mod exchange;
+pub mod fleet;
+pub mod local;
+pub mod membership;
+pub mod operator;
+pub mod owner;
+pub mod pass;
+pub mod peer;
+pub mod progress;
+pub mod record;
+pub mod rpc;
+pub mod runtime;
+pub mod settings;
+pub mod supervisor;

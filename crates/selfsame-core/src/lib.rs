@@ -6,6 +6,7 @@
 
 mod canonical;
 mod confirm;
+mod counts;
 mod decimal;
 mod digest;
 mod document;
@@ -28,6 +29,7 @@ mod verdict;
 
 pub use canonical::encode as canonical_content;
 pub use confirm::{Confirmed, confirm};
+pub use counts::Counts;
 pub use decimal::{Decimal, DecimalError};
 pub use digest::{ALGORITHM, ContentDigest, EntryDigest, Fingerprinter, KeyDigest, KeyPrefix, RowDigest};
 pub use document::{Document, Unreadable, UnreadableReason};

@@ -3,8 +3,8 @@
 
 use selfsame_core::merkle::{BucketId, Depth, Element, NodeHash};
 use selfsame_core::{
-    AgentName, Cause, CollectionName, Epoch, Key, KeyPrefix, NodeName, Observation, RepairId, Row, RowDigest, RunId,
-    ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
+    AgentName, Cause, CollectionName, Counts, Epoch, Key, KeyPrefix, NodeName, Observation, RepairId, Row,
+    RowDigest, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
 };
 
 /// The version of the protocol. Agents of different versions do not compare.
@@ -77,17 +77,19 @@ pub enum Ballot {
     Completed,
 }
 
-/// Tells the voters that a shard's slot is completed.
+/// Tells a voter that slots are completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompleteRequest {
-    /// The claim.
-    pub claim: Claim,
+    /// The collection.
+    pub collection: CollectionName,
+    /// The run.
+    pub run: RunId,
     /// The slot.
     pub slot: Slot,
-    /// The shard's verdict.
-    pub verdict: ShardVerdict,
     /// The owner's wall clock.
     pub at: WallMicros,
+    /// The shards, each with its claim's epoch and its verdict. At most 4096.
+    pub shards: Vec<(ShardId, Epoch, ShardVerdict)>,
 }
 
 /// Asks an agent to bring its replicas' indexes up to date.
@@ -234,11 +236,13 @@ pub struct FetchRequest {
     pub claim: Claim,
     /// The replica's node.
     pub node: NodeName,
-    /// The keys, each with the row that was observed. At most 500.
+    /// The keys, each with the row that was observed. At most 500 rows; the replica answers `Unknown(TooLarge)`
+    /// if the rows exceed 24 MiB; ask for fewer.
     pub rows: Vec<(Key, RowDigest)>,
 }
 
-/// The rows in the order asked for; `None` where the row is no longer the one that was observed.
+/// The rows in the order asked for; `None` where the row is no longer the one that was observed. Their values have
+/// at most [`crate::limits::FETCH_BYTES_MAX`] together.
 pub type FetchReply = Vec<Option<Row>>;
 
 /// Asks for repairs.
@@ -291,7 +295,8 @@ pub enum ApplyOutcome {
     Refused(String),
 }
 
-/// Asks every agent to start its share of a run.
+/// Asks an agent to exchange the shards of a run that it owns, or how far it is with them. Asking again starts
+/// what the agent has come to own since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartRequest {
     /// The collection.
@@ -304,4 +309,30 @@ pub struct StartRequest {
     pub scan: bool,
     /// Write nothing, plan instead.
     pub dry_run: bool,
+}
+
+/// An agent's share of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Whether exchanges are under way.
+    pub running: bool,
+    /// The scans that the run waits for.
+    pub scans: Vec<(NodeName, ScanState)>,
+    /// The shards that are done, each once. At most 4096.
+    pub shards: Vec<ShardShare>,
+    /// Encoded bytes of the messages that the share exchanged, both ways.
+    pub wire_bytes: u64,
+}
+
+/// One shard of a share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardShare {
+    /// The shard.
+    pub shard: ShardId,
+    /// What is known of it.
+    pub verdict: ShardVerdict,
+    /// What was counted.
+    pub counts: Counts,
+    /// Why its repairs became a plan, by name; empty if they did not. At most 64 characters.
+    pub planned: String,
 }

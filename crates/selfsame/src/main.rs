@@ -1,2 +1,114 @@
-//! The binary.
-fn main() {}
+//! Selfsame: keeps the replicas of document collections selfsame. The one binary.
+
+mod client;
+mod command;
+mod config;
+mod demo;
+mod direct;
+mod output;
+mod stores;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use command::{INTERNAL, USAGE};
+
+/// Keeps the replicas of document collections selfsame
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Damage replicas on purpose, and show how they are found and repaired
+    Demo(demo::DemoArgs),
+    /// Run one agent of the fleet
+    Agent(command::agent::AgentArgs),
+    /// Show what is known of every agent, collection and replica
+    Status(command::status::StatusArgs),
+    /// Compare, and repair what differs
+    Run(command::run::RunArgs),
+    /// Show what differs between the replicas; repairs nothing
+    Diff(command::diff::DiffArgs),
+    /// List runs
+    Runs(command::runs::RunsArgs),
+    /// Show one run and what it found
+    Show(command::runs::ShowArgs),
+    /// Show one key on every replica, and what would be done about it
+    Explain(command::explain::ExplainArgs),
+    /// List what waits for approval
+    Plan(command::plans::PlanArgs),
+    /// Make the repairs of a plan
+    Approve(command::plans::DecideArgs),
+    /// Forget a plan; nothing is written
+    Drop(command::plans::DecideArgs),
+    /// Start no more repairs
+    Pause(command::pause::PauseArgs),
+    /// End a pause
+    Resume(command::pause::ResumeArgs),
+    /// Look at configuration files
+    Config(command::config::ConfigArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version are no errors. Where they cannot be printed, there is nobody to tell.
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    run(&cli.command).unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "selfsame: {error:#}");
+        ExitCode::from(match () {
+            () if error.is::<command::Usage>() => USAGE,
+            // Nobody answered: nothing is known.
+            () if error.is::<client::NobodyAnswered>() => 2,
+            () => INTERNAL,
+        })
+    })
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Config(args) => command::config::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Agent(args) => runtime()?.block_on(command::agent::run(args)),
+        Command::Status(args) => runtime()?.block_on(command::status::run(args)),
+        Command::Run(args) => runtime()?.block_on(command::run::run(args)),
+        Command::Diff(args) => runtime()?.block_on(command::diff::run(args)),
+        Command::Runs(args) => runtime()?.block_on(command::runs::list(args)),
+        Command::Show(args) => runtime()?.block_on(command::runs::show(args)),
+        Command::Explain(args) => runtime()?.block_on(command::explain::run(args)),
+        Command::Plan(args) => runtime()?.block_on(command::plans::list(args)),
+        Command::Approve(args) => runtime()?.block_on(command::plans::approve(args)),
+        Command::Drop(args) => runtime()?.block_on(command::plans::drop(args)),
+        Command::Pause(args) => runtime()?.block_on(command::pause::pause(args)),
+        Command::Resume(args) => runtime()?.block_on(command::pause::resume(args)),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    talk_to_stderr();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")
+}
+
+/// Logs go to stderr, warnings and worse unless `SELFSAME_LOG` says otherwise.
+fn talk_to_stderr() {
+    let filter = EnvFilter::try_from_env("SELFSAME_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .compact()
+        .init();
+}

@@ -37,6 +37,7 @@ use selfsame_core::NodeName;
 pub(crate) use defaults::annotated_yaml;
 pub(crate) use problems::{Problem, Problems};
 pub(crate) use reference::markdown;
+pub(crate) use units::duration;
 
 use collection::Surroundings;
 use fleet::{AgentDraft, NodeDraft};

@@ -1,6 +1,7 @@
 //! Texts with units: durations, sizes, shares, intervals. Strict: what could mean two things is refused, not
 //! guessed.
 
+use std::fmt;
 use std::time::Duration;
 
 use humantime_serde::re::humantime;
@@ -9,11 +10,17 @@ use super::problems::quoted;
 
 /// Why a text is no value, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// What is wrong with it.
     pub(super) message: String,
     /// What to write instead; may be empty.
     pub(super) hint: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; hint: {}", self.message, self.hint)
+    }
 }
 
 impl Refusal {
@@ -45,7 +52,7 @@ const SIZE_HINT: &str =
     "a whole number of bytes, or one with a unit: kB, MB, GB, KiB, MiB or GiB, such as `8MiB`";
 
 /// `2s`, `24h`, `1h 30m`. A number alone has no unit, and is refused.
-pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
+pub(crate) fn duration(text: &str) -> Result<Duration, Refusal> {
     let refused = || Refusal::of(text, "a duration", DURATION_HINT);
     let units = text.split(|c: char| c.is_ascii_digit() || c == ' ').filter(|unit| !unit.is_empty());
     if !units.clone().all(|unit| DURATION_UNITS.contains(&unit)) || units.count() == 0 {

@@ -1,0 +1,395 @@
+//! One exchange: the comparison and repair of one shard among its replicas.
+//!
+//! It reads top to bottom in [`Exchange::shard`]: compare roots, descend, confirm, resolve, brake, repair,
+//! verify, and the verdict that follows. The claim comes before ([`crate::pass`]), the record after.
+
+mod reads;
+mod repairs;
+pub mod report;
+mod search;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use selfsame_core::{
+    Confirmed, Decision, Entry, Fingerprinter, HoldReason, Key, KeyDigest, Moment, NodeName, Observation,
+    Presence, ReplicaIndex, Rule, ShardId, ShardVerdict, Sighting, UnknownReason, Verdict, confirm,
+};
+use selfsame_wire::message::{Authority, Claim, Root};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::peer::{Peer, PeerError};
+use crate::settings::CollectionSettings;
+use report::{Action, Item, Outcome, PlanReason, ShardReport};
+use search::Heard;
+
+/// One configured replica and the agent that its node is attached to.
+#[derive(Clone)]
+pub struct Member {
+    /// The node.
+    pub node: NodeName,
+    /// Its agent.
+    pub peer: Arc<dyn Peer>,
+}
+
+/// What an exchange may do with its verdicts.
+#[derive(Clone, Debug)]
+pub enum Mandate {
+    /// Repair within the brakes.
+    Automatic,
+    /// Write nothing; the verdicts are a plan.
+    Plan(PlanReason),
+    /// Repair what a person approved, and nothing else.
+    Approved(Approval),
+}
+
+/// What a person approved: these repairs of these rows, and no others.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    /// The run whose plan it was.
+    pub run: selfsame_core::RunId,
+    /// The keys of the plan.
+    pub keys: Vec<Key>,
+    /// Each repair by what it does.
+    pub repairs: BTreeSet<selfsame_core::RepairId>,
+}
+
+/// Everything that the exchanges of one pass have in common.
+pub struct Exchange {
+    /// The collection.
+    pub collection: Arc<CollectionSettings>,
+    /// Its digests.
+    pub fingerprinter: Fingerprinter,
+    /// Its replicas, in the configured order.
+    pub members: Vec<Member>,
+    /// What may be done with the verdicts.
+    pub mandate: Mandate,
+    /// Shards whose first pass is not over: their verdicts are a plan.
+    pub first_pass: BTreeSet<ShardId>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// The greatest difference between the agents' clocks that was measured, in microseconds.
+    pub skew: i64,
+}
+
+/// A key that was suspected, read twice and judged.
+struct Judged {
+    key: Key,
+    key_digest: KeyDigest,
+    observations: Vec<Observation>,
+    confirmed: Confirmed,
+}
+
+/// One replica of one key that is to be repaired.
+struct Task<'a> {
+    judged: &'a Judged,
+    target: selfsame_core::Target,
+    /// `None` deletes.
+    winner: Option<ReplicaIndex>,
+    rule: Rule,
+}
+
+impl Exchange {
+    /// Compares and repairs one claimed shard. `roots` has one for each member, or why there is none.
+    pub async fn shard(&self, claim: &Claim, roots: &[Result<Root, UnknownReason>]) -> ShardReport {
+        let mut report = ShardReport { epoch: Some(claim.epoch.clone()), ..ShardReport::blank(claim.shard) };
+        match self.story(claim, roots, &mut report).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(collection = %claim.collection, shard = %claim.shard, %error, "exchange ended early");
+                report.unknown.push(error.reason());
+            }
+        }
+        report.verdict = verdict(&report, roots);
+        report
+    }
+
+    async fn story(
+        &self,
+        claim: &Claim,
+        roots: &[Result<Root, UnknownReason>],
+        report: &mut ShardReport,
+    ) -> Result<(), PeerError> {
+        let heard = self.compare_roots(roots, report);
+        let asked: Vec<bool> = roots.iter().map(Result::is_ok).collect();
+        let keys = match &self.mandate {
+            Mandate::Approved(approval) => self.approved_keys(approval),
+            Mandate::Automatic | Mandate::Plan(_) => self.descend(claim, &heard, report).await?,
+        };
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let judged = self.confirm(claim, &asked, keys).await;
+        let confirmed_at = Instant::now();
+        let tasks = self.resolve(&judged, report);
+        if let Some(reason) = self.brake(claim.shard, &tasks, report) {
+            report.planned = Some(reason);
+            report.items.extend(tasks.iter().map(|task| self.item(claim, task, Outcome::Planned)));
+            return Ok(());
+        }
+        self.repair(claim, &asked, tasks, confirmed_at, report).await;
+        Ok(())
+    }
+
+    /// Which replicas gave a root, and what the others' silence means.
+    fn compare_roots<'a>(
+        &'a self,
+        roots: &[Result<Root, UnknownReason>],
+        report: &mut ShardReport,
+    ) -> Vec<Heard<'a>> {
+        let mut heard = Vec::new();
+        let oldest = self.clock.now().plus(-micros(self.collection.coverage_max));
+        for (member, root) in self.members.iter().zip(roots) {
+            match root {
+                Ok(root) => {
+                    if root.as_of < oldest {
+                        report.unknown.push(UnknownReason::StaleIndex);
+                    }
+                    if root.unreadable > 0 {
+                        report.unknown.push(UnknownReason::BadDocument);
+                        report.counts.unreadable += root.unreadable;
+                    }
+                    report.counts.keys = report.counts.keys.max(root.count);
+                    heard.push(Heard { member, root: *root });
+                }
+                Err(reason) => report.unknown.push(*reason),
+            }
+        }
+        heard
+    }
+
+    /// The keys whose entries differ between the indexes: suspects, no more.
+    async fn descend(
+        &self,
+        claim: &Claim,
+        heard: &[Heard<'_>],
+        report: &mut ShardReport,
+    ) -> Result<Vec<(KeyDigest, Key)>, PeerError> {
+        if heard.windows(2).all(|pair| pair[0].root.hash == pair[1].root.hash) {
+            return Ok(Vec::new());
+        }
+        let prefixes = search::differing_prefixes(claim, heard).await?;
+        if prefixes.is_empty() {
+            // The roots were taken a moment ago: entries may have changed since. The next pass looks again.
+            report.unknown.push(UnknownReason::Phantom);
+        }
+        search::keys_of(claim, heard, &prefixes, &self.fingerprinter).await
+    }
+
+    fn approved_keys(&self, approval: &Approval) -> Vec<(KeyDigest, Key)> {
+        approval.keys.iter().map(|key| (self.fingerprinter.key_digest(key), key.clone())).collect()
+    }
+
+    /// Two fresh reads from the stores, `settle` apart.
+    async fn confirm(&self, claim: &Claim, asked: &[bool], keys: Vec<(KeyDigest, Key)>) -> Vec<Judged> {
+        let (digests, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
+        let first = reads::observe(claim, &self.members, asked, &keys, false).await;
+        tokio::time::sleep(self.collection.settle).await;
+        let second = reads::observe(claim, &self.members, asked, &keys, true).await;
+        let moment = self.moment();
+        let judge = |((key, key_digest), (first, observations)): ((Key, KeyDigest), (Vec<_>, Vec<_>))| {
+            let confirmed = confirm(&first, &observations, &self.collection.policy, moment);
+            Judged { key, key_digest, observations, confirmed }
+        };
+        keys.into_iter().zip(digests).zip(first.into_iter().zip(second)).map(judge).collect()
+    }
+
+    /// Sorts the judged keys: counts what needs nothing, reports what is left alone, gives what to repair.
+    fn resolve<'a>(&self, judged: &'a [Judged], report: &mut ShardReport) -> Vec<Task<'a>> {
+        let mut tasks = Vec::new();
+        for judged in judged {
+            let unreadable = positions(&judged.observations, |presence| *presence == Presence::Unreadable);
+            for replica in &unreadable {
+                report.items.push(self.plain_item(judged, *replica, Rule::Same, Outcome::Unreadable));
+            }
+            if !unreadable.is_empty() {
+                report.unknown.push(UnknownReason::BadDocument);
+            }
+            match &judged.confirmed {
+                Confirmed::Transient if unreadable.is_empty() => report.counts.transient += 1,
+                Confirmed::Transient => {}
+                Confirmed::Moving => report.counts.moving += 1,
+                Confirmed::Stable(verdict) | Confirmed::Lagging(verdict) => {
+                    self.resolve_one(judged, verdict, &mut tasks, report);
+                }
+            }
+        }
+        tasks
+    }
+
+    fn resolve_one<'a>(
+        &self,
+        judged: &'a Judged,
+        verdict: &Verdict,
+        tasks: &mut Vec<Task<'a>>,
+        report: &mut ShardReport,
+    ) {
+        let (winner, targets) = match &verdict.decision {
+            Decision::Agree | Decision::AgreeAsHeard => return,
+            Decision::Wait => {
+                report.counts.moving += 1;
+                return;
+            }
+            Decision::Hold(reason) => {
+                report.counts.mismatches += 1;
+                report.counts.held += 1;
+                let replica = odd_one_out(&judged.observations, *reason);
+                report.items.push(self.plain_item(judged, replica, verdict.rule, Outcome::Held(*reason)));
+                return;
+            }
+            Decision::Copy { winner, targets } => (Some(*winner), targets),
+            Decision::Delete { targets } => (None, targets),
+        };
+        report.counts.mismatches += 1;
+        tasks.extend(targets.iter().map(|target| Task {
+            judged,
+            target: *target,
+            winner,
+            rule: verdict.rule,
+        }));
+    }
+
+    /// Why these repairs must wait for a person, if they must.
+    fn brake(&self, shard: ShardId, tasks: &[Task<'_>], report: &ShardReport) -> Option<PlanReason> {
+        /// Below this many keys a share says nothing about a shard.
+        const SHARE_COUNTS_FROM: usize = 50;
+        match &self.mandate {
+            Mandate::Approved(_) => return None,
+            Mandate::Plan(reason) => return (!tasks.is_empty()).then_some(*reason),
+            Mandate::Automatic if tasks.is_empty() => return None,
+            Mandate::Automatic if self.first_pass.contains(&shard) => return Some(PlanReason::FirstPass),
+            Mandate::Automatic => {}
+        }
+        let keys: BTreeSet<KeyDigest> = tasks.iter().map(|task| task.judged.key_digest).collect();
+        let share = keys.len() as f64 / report.counts.keys.max(1) as f64;
+        if keys.len() >= SHARE_COUNTS_FROM && share > self.collection.brakes.repair_share_max {
+            return Some(PlanReason::RepairShare);
+        }
+        let deletes = tasks.iter().filter(|task| task.winner.is_none()).count() as u64;
+        (deletes > self.collection.brakes.deletes_max).then_some(PlanReason::Deletes)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.clock.now(), skew: self.skew }
+    }
+
+    fn authority(&self) -> Authority {
+        match &self.mandate {
+            Mandate::Approved(approval) => Authority::Approved(approval.run),
+            Mandate::Automatic | Mandate::Plan(_) => Authority::Automatic,
+        }
+    }
+
+    fn item(&self, claim: &Claim, task: &Task<'_>, outcome: Outcome) -> Item {
+        let target = task.target.replica;
+        let before = sighting(&task.judged.observations[target.0]);
+        let winner = task.winner.and_then(|winner| sighting(&task.judged.observations[winner.0]));
+        let node = self.members[target.0].node.clone();
+        let repair = repairs::repair_id(claim, &node, task);
+        Item {
+            key: task.judged.key.clone(),
+            key_digest: task.judged.key_digest,
+            node,
+            action: match task.winner {
+                Some(winner) => Action::CopyFrom(self.members[winner.0].node.clone()),
+                None => Action::Delete,
+            },
+            cause: task.target.cause,
+            rule: task.rule,
+            outcome,
+            version_before: before.map(|sighting| sighting.version),
+            version_after: winner.map(|sighting| sighting.version),
+            entry_after: winner.map(|sighting| {
+                self.fingerprinter.entry_digest(&Entry {
+                    key: task.judged.key.clone(),
+                    version: sighting.version,
+                    expiry: sighting.expiry,
+                    content: sighting.content,
+                })
+            }),
+            row_before: before.map(|sighting| sighting.row),
+            repair: Some(repair),
+        }
+    }
+
+    /// An item about a key that nothing is done about.
+    fn plain_item(&self, judged: &Judged, replica: ReplicaIndex, rule: Rule, outcome: Outcome) -> Item {
+        let before = sighting(&judged.observations[replica.0]);
+        let cause = match &outcome {
+            Outcome::Held(reason) => reason.cause(),
+            _ => selfsame_core::Cause::Unknown,
+        };
+        Item {
+            key: judged.key.clone(),
+            key_digest: judged.key_digest,
+            node: self.members[replica.0].node.clone(),
+            action: Action::Nothing,
+            cause,
+            rule,
+            outcome,
+            version_before: before.map(|sighting| sighting.version),
+            version_after: None,
+            entry_after: None,
+            row_before: before.map(|sighting| sighting.row),
+            repair: None,
+        }
+    }
+}
+
+fn sighting(observation: &Observation) -> Option<&Sighting> {
+    match &observation.presence {
+        Presence::Live(sighting) | Presence::Marked(sighting) => Some(sighting),
+        Presence::Absent | Presence::Unreadable | Presence::Unreachable => None,
+    }
+}
+
+fn positions(observations: &[Observation], matches: impl Fn(&Presence) -> bool) -> Vec<ReplicaIndex> {
+    let matching = observations.iter().enumerate().filter(|(_, observation)| matches(&observation.presence));
+    matching.map(|(index, _)| ReplicaIndex(index)).collect()
+}
+
+/// The replica to name for a held key: the one that lost it, or one that stands alone, else the first heard.
+fn odd_one_out(observations: &[Observation], reason: HoldReason) -> ReplicaIndex {
+    let absent = positions(observations, |presence| *presence == Presence::Absent);
+    let live =
+        positions(observations, |presence| matches!(presence, Presence::Live(_) | Presence::Marked(_)));
+    let remembers = |replica: &&ReplicaIndex| observations[replica.0].memory.is_some();
+    if reason == HoldReason::ObservedDelete
+        && let Some(lost) = absent.iter().find(remembers)
+    {
+        return *lost;
+    }
+    let holders = |replica: &ReplicaIndex| {
+        let own = sighting(&observations[replica.0]);
+        let same = |other: &&ReplicaIndex| match (own, sighting(&observations[other.0])) {
+            (Some(own), Some(other)) => own.same_document(other),
+            _ => false,
+        };
+        live.iter().filter(same).count()
+    };
+    let alone = live.iter().copied().min_by_key(|replica| (holders(replica), *replica));
+    alone.or_else(|| absent.first().copied()).unwrap_or(ReplicaIndex(0))
+}
+
+/// What is known of the shard now. A known difference comes before anything unknown; a key that was left alone
+/// before a silent replica; and `InSync` only if nothing speaks against it.
+fn verdict(report: &ShardReport, roots: &[Result<Root, UnknownReason>]) -> ShardVerdict {
+    if report.items.iter().any(|item| item.outcome.still_differs()) {
+        return ShardVerdict::Diverged;
+    }
+    if report.counts.moving > 0 {
+        return ShardVerdict::Unknown(UnknownReason::Moving);
+    }
+    if let Some(reason) = report.unknown.first() {
+        return ShardVerdict::Unknown(*reason);
+    }
+    match roots.iter().flatten().map(|root| root.as_of).min() {
+        Some(as_of) if roots.len() >= 2 => ShardVerdict::InSync { as_of },
+        _ => ShardVerdict::Unknown(UnknownReason::Unreachable),
+    }
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,52 @@
+//! Fresh reads of the suspected keys from all replicas, and what two of them allow to conclude.
+
+use futures_util::future::join_all;
+use selfsame_core::{Key, Observation};
+use selfsame_wire::message::{Claim, ReadRequest};
+
+use super::Member;
+
+/// Keys in one request: their observations take about 200 bytes each on the wire.
+const KEYS_PER_REQUEST: usize = 1_000;
+
+/// What every configured replica holds of each key, replicas in the configured order. A replica that is not to
+/// be asked, or does not answer, is `Unreachable` for the keys that it did not answer.
+pub(super) async fn observe(
+    claim: &Claim,
+    members: &[Member],
+    asked: &[bool],
+    keys: &[Key],
+    conclude: bool,
+) -> Vec<Vec<Observation>> {
+    let columns = join_all(members.iter().zip(asked).map(|(member, asked)| async move {
+        if *asked {
+            column(claim, member, keys, conclude).await
+        } else {
+            vec![Observation::unreachable(); keys.len()]
+        }
+    }))
+    .await;
+    let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
+    let row =
+        |_| columns.iter_mut().map(|column| column.next().unwrap_or_else(Observation::unreachable)).collect();
+    (0..keys.len()).map(row).collect()
+}
+
+async fn column(claim: &Claim, member: &Member, keys: &[Key], conclude: bool) -> Vec<Observation> {
+    let mut observations = Vec::with_capacity(keys.len());
+    for chunk in keys.chunks(KEYS_PER_REQUEST) {
+        let (claim, node, keys) = (claim.clone(), member.node.clone(), chunk.to_vec());
+        match member.peer.read(ReadRequest { claim, node, keys, conclude }).await {
+            Ok(answers) if answers.len() == chunk.len() => observations.extend(answers),
+            Ok(answers) => {
+                tracing::error!(node = %member.node, asked = chunk.len(), answered = answers.len(), "read of wrong length");
+                observations.extend(std::iter::repeat_n(Observation::unreachable(), chunk.len()));
+            }
+            Err(error) => {
+                tracing::warn!(node = %member.node, %error, "replica did not answer a read");
+                observations.extend(std::iter::repeat_n(Observation::unreachable(), chunk.len()));
+            }
+        }
+    }
+    observations
+}

@@ -1,0 +1,251 @@
+//! Carrying out verdicts: fetch from the winner, apply at the target under the condition of what confirm saw,
+//! read back.
+
+use std::collections::BTreeMap;
+
+use selfsame_core::{Confirmed, Decision, Key, Observation, RepairId, ReplicaIndex, Row, confirm};
+use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, FetchRequest};
+use tokio::time::Instant;
+
+use super::report::{Outcome, PlanReason, ShardReport};
+use super::{Exchange, Judged, Mandate, Task, reads, sighting};
+use crate::peer::PeerError;
+
+/// Repairs in one batch, and bytes of documents.
+const BATCH_KEYS_MAX: usize = 500;
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// The id of a repair: derived from what it does, so that a second delivery has the same.
+pub(super) fn repair_id(claim: &Claim, node: &selfsame_core::NodeName, task: &Task<'_>) -> RepairId {
+    let row =
+        |replica: ReplicaIndex| sighting(&task.judged.observations[replica.0]).map(|sighting| sighting.row);
+    RepairId::of(claim.run, node, task.judged.key_digest, row(task.target.replica), task.winner.and_then(row))
+}
+
+/// What became of a task so far.
+struct Done<'a> {
+    task: Task<'a>,
+    outcome: Outcome,
+}
+
+impl Exchange {
+    /// Repairs batch by batch and verifies at the end.
+    pub(super) async fn repair(
+        &self,
+        claim: &Claim,
+        asked: &[bool],
+        tasks: Vec<Task<'_>>,
+        confirmed_at: Instant,
+        report: &mut ShardReport,
+    ) {
+        let mut done: Vec<Done<'_>> = Vec::with_capacity(tasks.len());
+        let mut by_target: BTreeMap<ReplicaIndex, Vec<Task<'_>>> = BTreeMap::new();
+        for task in tasks {
+            match self.not_approved(claim, &task) {
+                Some(outcome) => done.push(Done { task, outcome }),
+                None => by_target.entry(task.target.replica).or_default().push(task),
+            }
+        }
+        for (target, mut tasks) in by_target {
+            while !tasks.is_empty() {
+                let batch: Vec<Task<'_>> = tasks.drain(..tasks.len().min(BATCH_KEYS_MAX)).collect();
+                let batch = self.still_confirmed(claim, asked, batch, confirmed_at, &mut done).await;
+                self.apply_batch(claim, target, batch, report, &mut done).await;
+            }
+        }
+        self.verify(claim, asked, &mut done).await;
+        for Done { task, outcome } in done {
+            match outcome {
+                Outcome::Planned => report.planned = Some(PlanReason::Returned),
+                Outcome::Repaired => report.counts.repaired += 1,
+                Outcome::Changed | Outcome::Moving => report.counts.moving += 1,
+                _ => {}
+            }
+            report.items.push(self.item(claim, &task, outcome));
+        }
+    }
+
+    /// Under an approval, only what was approved: a key whose fresh verdict differs returns to the plan.
+    fn not_approved(&self, claim: &Claim, task: &Task<'_>) -> Option<Outcome> {
+        let Mandate::Approved(approval) = &self.mandate else { return None };
+        let node = &self.members[task.target.replica.0].node;
+        let of_the_plan = Claim { run: approval.run, ..claim.clone() };
+        (!approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(Outcome::Planned)
+    }
+
+    /// A batch that starts later than `apply_within` after its confirm is read once more; what moved is left.
+    async fn still_confirmed<'a>(
+        &self,
+        claim: &Claim,
+        asked: &[bool],
+        batch: Vec<Task<'a>>,
+        confirmed_at: Instant,
+        done: &mut Vec<Done<'a>>,
+    ) -> Vec<Task<'a>> {
+        if confirmed_at.elapsed() <= self.collection.apply_within {
+            return batch;
+        }
+        let keys: Vec<Key> = batch.iter().map(|task| task.judged.key.clone()).collect();
+        let fresh = reads::observe(claim, &self.members, asked, &keys, true).await;
+        let mut kept = Vec::new();
+        for (task, fresh) in batch.into_iter().zip(fresh) {
+            if self.same_verdict(task.judged, &fresh) {
+                kept.push(task);
+            } else {
+                done.push(Done { task, outcome: Outcome::Moving });
+            }
+        }
+        kept
+    }
+
+    fn same_verdict(&self, judged: &Judged, fresh: &[Observation]) -> bool {
+        match (
+            confirm(&judged.observations, fresh, &self.collection.policy, self.moment()),
+            &judged.confirmed,
+        ) {
+            (Confirmed::Stable(now), Confirmed::Stable(then) | Confirmed::Lagging(then)) => {
+                let copies = |decision: &Decision| matches!(decision, Decision::Copy { .. });
+                now.rule == then.rule && copies(&now.decision) == copies(&then.decision)
+            }
+            _ => false,
+        }
+    }
+
+    async fn apply_batch<'a>(
+        &self,
+        claim: &Claim,
+        target: ReplicaIndex,
+        batch: Vec<Task<'a>>,
+        report: &mut ShardReport,
+        done: &mut Vec<Done<'a>>,
+    ) {
+        let rows = self.fetch(claim, &batch).await;
+        let (mut tasks, mut items, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (task, row) in batch.into_iter().zip(rows) {
+            let row = match row {
+                Ok(row) => row,
+                Err(outcome) => {
+                    done.push(Done { task, outcome });
+                    continue;
+                }
+            };
+            let size = row.as_ref().map_or(0, Row::value_bytes);
+            if bytes + size > BATCH_BYTES_MAX && !items.is_empty() {
+                self.deliver(claim, target, std::mem::take(&mut tasks), std::mem::take(&mut items), done)
+                    .await;
+                bytes = 0;
+            }
+            bytes += size;
+            report.counts.document_bytes += size as u64;
+            let node = &self.members[target.0].node;
+            items.push(ApplyItem {
+                repair: repair_id(claim, node, &task),
+                key: task.judged.key.clone(),
+                expected: sighting(&task.judged.observations[target.0]).map(|sighting| sighting.row),
+                row,
+                cause: task.target.cause,
+            });
+            tasks.push(task);
+        }
+        self.deliver(claim, target, tasks, items, done).await;
+    }
+
+    /// The winner's row for each task, or what becomes of the task without it.
+    async fn fetch(&self, claim: &Claim, batch: &[Task<'_>]) -> Vec<Result<Option<Row>, Outcome>> {
+        let mut rows: Vec<Result<Option<Row>, Outcome>> = batch.iter().map(|_| Ok(None)).collect();
+        let mut by_winner: BTreeMap<ReplicaIndex, Vec<usize>> = BTreeMap::new();
+        for (index, task) in batch.iter().enumerate() {
+            if let Some(winner) = task.winner {
+                by_winner.entry(winner).or_default().push(index);
+            }
+        }
+        for (winner, indexes) in by_winner {
+            let member = &self.members[winner.0];
+            let observed = |index: &usize| {
+                let judged = batch[*index].judged;
+                sighting(&judged.observations[winner.0]).map(|sighting| (judged.key.clone(), sighting.row))
+            };
+            let request = FetchRequest {
+                claim: claim.clone(),
+                node: member.node.clone(),
+                rows: indexes.iter().filter_map(observed).collect(),
+            };
+            let reply = member.peer.fetch(request).await;
+            for (position, index) in indexes.into_iter().enumerate() {
+                rows[index] = match &reply {
+                    Ok(fetched) => match fetched.get(position) {
+                        Some(Some(row)) => Ok(Some(row.clone())),
+                        // The winner moved on since it was read: its new state is for the next pass.
+                        _ => Err(Outcome::Changed),
+                    },
+                    Err(error) => Err(outcome_of_error(error)),
+                };
+            }
+        }
+        rows
+    }
+
+    async fn deliver<'a>(
+        &self,
+        claim: &Claim,
+        target: ReplicaIndex,
+        tasks: Vec<Task<'a>>,
+        items: Vec<ApplyItem>,
+        done: &mut Vec<Done<'a>>,
+    ) {
+        if items.is_empty() {
+            return;
+        }
+        let member = &self.members[target.0];
+        let request = ApplyRequest {
+            claim: claim.clone(),
+            node: member.node.clone(),
+            authority: self.authority(),
+            items,
+        };
+        let reply = member.peer.apply(request).await;
+        for (index, task) in tasks.into_iter().enumerate() {
+            let outcome = match &reply {
+                Ok(outcomes) => match outcomes.get(index) {
+                    Some(ApplyOutcome::Applied) => Outcome::Repaired,
+                    Some(ApplyOutcome::AlreadyThere) => Outcome::AlreadyThere,
+                    Some(ApplyOutcome::Changed) => Outcome::Changed,
+                    Some(ApplyOutcome::Refused(why)) => Outcome::Refused(why.clone()),
+                    None => Outcome::Unanswered("an outcome is missing".to_owned()),
+                },
+                Err(error) => outcome_of_error(error),
+            };
+            done.push(Done { task, outcome });
+        }
+    }
+
+    /// Reads back what was written. A repair whose row stands but is not the winner's document is
+    /// incomparable; a row that a client wrote since is the client's, and fine.
+    async fn verify(&self, claim: &Claim, asked: &[bool], done: &mut [Done<'_>]) {
+        let written: Vec<usize> =
+            (0..done.len()).filter(|index| done[*index].outcome == Outcome::Repaired).collect();
+        let keys: Vec<Key> = written.iter().map(|index| done[*index].task.judged.key.clone()).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let fresh = reads::observe(claim, &self.members, asked, &keys, false).await;
+        for (index, fresh) in written.into_iter().zip(fresh) {
+            let task = &done[index].task;
+            let Some(winner) = task.winner else { continue };
+            let Some(wanted) = sighting(&task.judged.observations[winner.0]) else { continue };
+            let Some(found) = sighting(&fresh[task.target.replica.0]) else { continue };
+            if found.by_repair && !found.same_document(wanted) {
+                done[index].outcome = Outcome::Incomparable;
+            }
+        }
+    }
+}
+
+fn outcome_of_error(error: &PeerError) -> Outcome {
+    match error {
+        PeerError::Unreachable { .. } | PeerError::Nonsense { .. } => Outcome::Unanswered(error.to_string()),
+        PeerError::Fenced(_) | PeerError::Rebuilt | PeerError::Unknown(_) | PeerError::Refused(_) => {
+            Outcome::Refused(error.to_string())
+        }
+    }
+}

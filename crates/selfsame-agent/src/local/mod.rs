@@ -1,0 +1,10 @@
+//! This agent's own replicas, behind the same port as everybody else's.
+
+mod agent;
+mod memory;
+mod repairing;
+mod replica;
+mod scanning;
+
+pub use agent::{LocalAgent, LocalAgentParts, Starter};
+pub use replica::{LocalReplica, LocalReplicaParts};

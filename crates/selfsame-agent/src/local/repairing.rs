@@ -1,0 +1,251 @@
+//! Applying repairs to one replica: intent and before-image first, then the conditional write, then the outcome.
+//! A crash between leaves an intent that is settled by reading.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use selfsame_core::{Epoch, Key, KeyDigest, OriginMarker, RepairId, RowDigest, RunId};
+use selfsame_journal::{BeforeImage, Intent, IntentOutcome, IntentWrite, IntentWritten, StoredIntent};
+use selfsame_store::{Expected, Read, Refusal, RepairBatch, RepairItem, Write, WriteOutcome};
+use selfsame_wire::message::{ApplyItem, ApplyOutcome};
+
+use super::replica::LocalReplica;
+use crate::blocking::blocking;
+use crate::peer::PeerError;
+
+/// Open intents that are settled with one read.
+const INTENTS_PER_READ: usize = 500;
+
+/// Under which claim a batch is applied.
+pub(super) struct Warrant {
+    pub(super) run: RunId,
+    pub(super) epoch: Epoch,
+    pub(super) approved: bool,
+}
+
+/// An item on its way through, and what became of it as far as is known.
+struct Step {
+    item: ApplyItem,
+    outcome: Option<ApplyOutcome>,
+}
+
+impl LocalReplica {
+    /// Applies a batch, one outcome for each item.
+    pub(super) async fn repair(
+        self: &Arc<Self>,
+        warrant: Warrant,
+        items: Vec<ApplyItem>,
+    ) -> Result<Vec<ApplyOutcome>, PeerError> {
+        let _alone = self.writing.lock().await;
+        let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
+        let before = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
+        let mut steps: Vec<Step> = items.into_iter().map(|item| Step { item, outcome: None }).collect();
+        let mut intents = Vec::new();
+        for (step, read) in steps.iter_mut().zip(before) {
+            match self.intent(&warrant, &step.item, read) {
+                Ok(intent) => intents.push(intent),
+                Err(outcome) => step.outcome = Some(outcome),
+            }
+        }
+        self.announce(intents, &mut steps).await?;
+        self.write(&warrant, &mut steps).await?;
+        self.learn_of_repairs(&steps).await?;
+        let missing = || ApplyOutcome::Refused("the store gave no outcome".to_owned());
+        Ok(steps.into_iter().map(|step| step.outcome.unwrap_or_else(missing)).collect())
+    }
+
+    /// The intent of an item whose condition holds so far, with the row that it replaces.
+    fn intent(&self, warrant: &Warrant, item: &ApplyItem, read: Read) -> Result<Intent, ApplyOutcome> {
+        let before = match read {
+            Read::Unreadable(unreadable) => return Err(ApplyOutcome::Refused(unreadable.reason.to_string())),
+            // Whether the row is the expected one is the store's to say: it tells a change from a repair that is
+            // already there. Only a write that meets its condition makes use of the image.
+            Read::Absent => BeforeImage::NoRow,
+            Read::Live(document) | Read::Marked(document) => BeforeImage::Kept(document.row),
+        };
+        let write = match &item.row {
+            None => IntentWrite::Delete,
+            Some(row) => {
+                let document = self.parts.mapping.document(row.clone(), "the winner's row");
+                let entry = document
+                    .map_err(|unreadable| ApplyOutcome::Refused(unreadable.reason.to_string()))?
+                    .entry;
+                if entry.key != item.key {
+                    return Err(ApplyOutcome::Refused("the winner's row has another key".to_owned()));
+                }
+                IntentWrite::Put { entry, row: Some(row.clone()) }
+            }
+        };
+        Ok(Intent {
+            repair: item.repair,
+            run: warrant.run,
+            epoch: warrant.epoch.clone(),
+            collection: self.parts.collection.name.clone(),
+            node: self.parts.node.clone(),
+            key_digest: self.fingerprinter().key_digest(&item.key),
+            key: item.key.clone(),
+            expected: item.expected,
+            write,
+            before,
+            cause: item.cause,
+            approved: warrant.approved,
+            at: self.parts.clock.now(),
+        })
+    }
+
+    /// Journals the intents. A repair that has an outcome already is not made again.
+    async fn announce(self: &Arc<Self>, intents: Vec<Intent>, steps: &mut [Step]) -> Result<(), PeerError> {
+        if intents.is_empty() {
+            return Ok(());
+        }
+        let this = self.clone();
+        let repairs: Vec<_> = intents.iter().map(|intent| intent.repair).collect();
+        let written = blocking(move || this.parts.journal.write_intents(&intents)).await;
+        let written = written.map_err(|error| self.broken(&error))?;
+        let settled: HashMap<_, _> = repairs.into_iter().zip(written).collect();
+        for step in steps.iter_mut().filter(|step| step.outcome.is_none()) {
+            if let Some(IntentWritten::Settled(_)) = settled.get(&step.item.repair) {
+                step.outcome = Some(ApplyOutcome::AlreadyThere);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(self: &Arc<Self>, warrant: &Warrant, steps: &mut [Step]) -> Result<(), PeerError> {
+        let open: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].outcome.is_none()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let items = open.iter().map(|index| self.repair_item(warrant.run, &steps[*index].item)).collect();
+        let written = self.parts.store.apply(&RepairBatch { items }).await;
+        // An error tells nothing about the single rows: their intents stay open and are settled by reading.
+        let written = written.map_err(|error| self.silent(&error))?;
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!("agent::store_written");
+        let mut outcomes = Vec::new();
+        for (index, outcome) in open.into_iter().zip(written) {
+            let step = &mut steps[index];
+            let (journalled, answered) = said(outcome);
+            outcomes.push((step.item.repair, journalled));
+            step.outcome = Some(answered);
+        }
+        let this = self.clone();
+        blocking(move || this.record_outcomes(&outcomes)).await
+    }
+
+    fn repair_item(&self, run: RunId, item: &ApplyItem) -> RepairItem {
+        let marker =
+            OriginMarker { agent: self.parts.agent.clone(), run, repair: item.repair, cause: item.cause };
+        RepairItem {
+            marker,
+            key: item.key.clone(),
+            expected: expected(item.expected),
+            write: item.row.clone().map_or(Write::Delete, Write::Put),
+        }
+    }
+
+    /// The index reads what repairs left behind. A deletion of ours is no deletion by a client: it leaves no
+    /// memory.
+    async fn learn_of_repairs(self: &Arc<Self>, steps: &[Step]) -> Result<(), PeerError> {
+        let changed =
+            |step: &&Step| matches!(step.outcome, Some(ApplyOutcome::Applied | ApplyOutcome::AlreadyThere));
+        let written = steps.iter().filter(changed);
+        let (deleted, put): (Vec<&Step>, Vec<&Step>) = written.partition(|step| step.item.row.is_none());
+        self.forget_deleted(deleted.into_iter().map(|step| step.item.key.clone()).collect()).await?;
+        let keys: Vec<Key> = put.into_iter().map(|step| step.item.key.clone()).collect();
+        if !keys.is_empty() {
+            self.observe(keys, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_deleted(self: &Arc<Self>, keys: Vec<Key>) -> Result<(), PeerError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let this = self.clone();
+        let forgotten = blocking(move || {
+            let digests: Vec<KeyDigest> =
+                keys.iter().map(|key| this.fingerprinter().key_digest(key)).collect();
+            let stamp = this.parts.index.next_stamp()?;
+            this.parts.index.remove(stamp, &digests)
+        })
+        .await;
+        forgotten.map(|_| ()).map_err(|error| self.broken(&error))
+    }
+
+    /// Finds out by reading what became of intents that a crash or a silent store left without an outcome. To be
+    /// called before a scan may conclude that a client deleted something.
+    pub(super) async fn settle_intents(self: &Arc<Self>) -> Result<(), PeerError> {
+        // Intents of a batch that is being written now are not to be settled.
+        let _alone = self.writing.lock().await;
+        loop {
+            let this = self.clone();
+            let open = blocking(move || {
+                this.parts.journal.open_intents(
+                    &this.parts.collection.name,
+                    &this.parts.node,
+                    INTENTS_PER_READ,
+                )
+            })
+            .await;
+            let open = open.map_err(|error| self.broken(&error))?.rows;
+            if open.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<Key> = open.iter().map(|stored| stored.intent.key.clone()).collect();
+            let reads = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
+            let deleted = open
+                .iter()
+                .zip(&reads)
+                .filter(|(stored, read)| stored.intent.write == IntentWrite::Delete && **read == Read::Absent)
+                .map(|(stored, _)| stored.intent.key.clone())
+                .collect();
+            let outcomes =
+                open.iter().zip(&reads).map(|(stored, read)| settled(stored, read)).collect::<Vec<_>>();
+            tracing::warn!(node = %self.parts.node, intents = outcomes.len(), "settled intents without an outcome");
+            self.forget_deleted(deleted).await?;
+            let this = self.clone();
+            blocking(move || this.record_outcomes(&outcomes)).await?;
+        }
+    }
+}
+
+/// What reading says of an intent.
+fn settled(stored: &StoredIntent, read: &Read) -> (RepairId, IntentOutcome) {
+    let intent = &stored.intent;
+    let row = read.document().map(|document| document.row_digest);
+    let outcome = match (&intent.write, read) {
+        (IntentWrite::Delete, Read::Absent) => IntentOutcome::Applied { after: None },
+        (IntentWrite::Put { entry, .. }, Read::Live(document)) if *entry == document.entry => {
+            IntentOutcome::Applied { after: Some(document.row_digest) }
+        }
+        (_, Read::Unreadable(_)) => IntentOutcome::Unknown,
+        // The row still stands as before: it was not written. Otherwise a client came between, or after.
+        _ if row == intent.expected => IntentOutcome::Changed,
+        _ => IntentOutcome::Unknown,
+    };
+    (intent.repair, outcome)
+}
+
+fn expected(row: Option<RowDigest>) -> Expected {
+    row.map_or(Expected::Absent, Expected::Row)
+}
+
+/// What the journal keeps of an outcome, and what the owner is told.
+fn said(outcome: WriteOutcome) -> (IntentOutcome, ApplyOutcome) {
+    match outcome {
+        WriteOutcome::Applied { after } => (IntentOutcome::Applied { after }, ApplyOutcome::Applied),
+        WriteOutcome::AlreadyThere => (IntentOutcome::AlreadyThere, ApplyOutcome::AlreadyThere),
+        WriteOutcome::Changed => (IntentOutcome::Changed, ApplyOutcome::Changed),
+        WriteOutcome::Refused(refusal) => {
+            let why = match refusal {
+                Refusal::Constraint(name) => format!("constraint: {name}"),
+                Refusal::Unreadable => "the row has no single meaning".to_owned(),
+                Refusal::Schema(what) => format!("schema: {what}"),
+                Refusal::ReadOnly => "the store takes no writes".to_owned(),
+            };
+            (IntentOutcome::Refused(why.clone()), ApplyOutcome::Refused(why))
+        }
+    }
+}

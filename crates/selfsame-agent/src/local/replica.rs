@@ -1,0 +1,225 @@
+//! One attached replica: its store, its index, and what the journal remembers of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use selfsame_core::{
+    AgentName, Certainty, Document, Entry, Fingerprinter, Key, KeyDigest, Mapping, NodeName, Observation,
+    Presence, RowDigest, Sighting, Stamp, Tombstone, TombstoneCause, UnknownReason,
+};
+use selfsame_index::{Fresh, Index};
+use selfsame_journal::Journal;
+use selfsame_store::{Read, Store, StoreError};
+
+use super::scanning::ScanTask;
+use crate::blocking::blocking;
+use crate::clock::Clock;
+use crate::peer::PeerError;
+use crate::settings::CollectionSettings;
+use crate::supervisor::Supervisor;
+
+/// What a replica is made of.
+pub struct LocalReplicaParts {
+    /// The agent that it is attached to.
+    pub agent: AgentName,
+    /// Its node.
+    pub node: NodeName,
+    /// Its collection.
+    pub collection: Arc<CollectionSettings>,
+    /// How its rows map to documents.
+    pub mapping: Arc<Mapping>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The index.
+    pub index: Arc<Index>,
+    /// The agent's journal.
+    pub journal: Arc<Journal>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Runs its scans.
+    pub tasks: Supervisor,
+}
+
+/// One attached replica.
+pub struct LocalReplica {
+    pub(super) parts: LocalReplicaParts,
+    pub(super) scan: Mutex<ScanTask>,
+    /// Held over a batch from its intents to its outcomes.
+    pub(super) writing: tokio::sync::Mutex<()>,
+}
+
+impl LocalReplica {
+    /// Puts a replica together.
+    pub fn new(parts: LocalReplicaParts) -> Arc<LocalReplica> {
+        Arc::new(LocalReplica {
+            parts,
+            scan: Mutex::new(ScanTask::default()),
+            writing: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Its collection.
+    pub fn collection(&self) -> &CollectionSettings {
+        &self.parts.collection
+    }
+
+    /// Its index.
+    pub fn index(&self) -> &Index {
+        &self.parts.index
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &dyn Store {
+        &*self.parts.store
+    }
+
+    /// One fresh read for somebody who only looks: nothing is concluded from it.
+    pub async fn look(self: &Arc<Self>, keys: Vec<Key>) -> Result<Vec<Observation>, PeerError> {
+        self.observe(keys, false).await
+    }
+
+    /// The replica's node.
+    pub fn node(&self) -> &NodeName {
+        &self.parts.node
+    }
+
+    pub(super) fn fingerprinter(&self) -> &Fingerprinter {
+        self.parts.mapping.fingerprinter()
+    }
+
+    /// Reads keys from the store and says what they are, what the ledger remembers, and whether a repair wrote
+    /// them. The index learns what was read. With `conclude`, this is a confirm's second read: a key that the
+    /// index holds and the store does not is remembered as gone before this returns.
+    pub(super) async fn observe(
+        self: &Arc<Self>,
+        keys: Vec<Key>,
+        conclude: bool,
+    ) -> Result<Vec<Observation>, PeerError> {
+        let this = self.clone();
+        let stamp =
+            blocking(move || this.parts.index.next_stamp()).await.map_err(|error| self.broken(&error))?;
+        let reads = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
+        let this = self.clone();
+        blocking(move || this.learn(stamp, &keys, reads, conclude)).await
+    }
+
+    /// Takes in what a read saw: index, ledger, observations. Blocking.
+    fn learn(
+        &self,
+        stamp: Stamp,
+        keys: &[Key],
+        reads: Vec<Read>,
+        conclude: bool,
+    ) -> Result<Vec<Observation>, PeerError> {
+        if reads.len() != keys.len() {
+            tracing::error!(node = %self.parts.node, asked = keys.len(), answered = reads.len(), "store answered a read short");
+            return Err(PeerError::Unknown(UnknownReason::Unreachable));
+        }
+        let digests: Vec<KeyDigest> = keys.iter().map(|key| self.fingerprinter().key_digest(key)).collect();
+        let fresh: Vec<(KeyDigest, Fresh)> = digests
+            .iter()
+            .copied()
+            .zip(keys.iter().zip(&reads).map(|(key, read)| fresh(key, read)))
+            .collect();
+        let report = self.parts.index.apply_reads(stamp, &fresh).map_err(|error| self.broken(&error))?;
+        let gone: HashMap<KeyDigest, Entry> = report.still_held.into_iter().collect();
+        if conclude {
+            self.conclude_gone(stamp, &gone)?;
+        }
+        let remembered = self.memories(&digests)?;
+        self.end_beaten_memories(&digests, &reads, &remembered)?;
+        let repaired = self.last_repairs(&digests)?;
+        let observation = |(index, read): (usize, &Read)| {
+            let digest = &digests[index];
+            // A first read that finds an indexed key gone says so already, though it concludes nothing.
+            let provisional = || gone.get(digest).and_then(|entry| self.observed(entry));
+            let memory = remembered[index].clone().or_else(provisional);
+            let presence = presence(read, repaired[index]);
+            Observation { presence, memory, held: false }
+        };
+        Ok(reads.iter().enumerate().map(observation).collect())
+    }
+
+    /// Remembers keys as gone, then lets the index forget them: in this order, so that a crash between leaves
+    /// them to be concluded again. Blocking.
+    pub(super) fn conclude_gone(
+        &self,
+        stamp: Stamp,
+        gone: &HashMap<KeyDigest, Entry>,
+    ) -> Result<(), PeerError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.remember(gone)?;
+        let keys: Vec<KeyDigest> = gone.keys().copied().collect();
+        self.parts.index.remove(stamp, &keys).map_err(|error| self.broken(&error))?;
+        Ok(())
+    }
+
+    /// The memory of an entry that is gone. What had expired is not remembered: nobody meant to keep it.
+    pub(super) fn observed(&self, entry: &Entry) -> Option<Tombstone> {
+        let now = self.parts.clock.now();
+        let expired = entry.expiry.is_some_and(|expiry| expiry <= now);
+        (!expired).then_some(Tombstone {
+            version: entry.version,
+            cause: TombstoneCause::Deleted,
+            at: now,
+            certainty: Certainty::Observed,
+            came_back: false,
+        })
+    }
+
+    /// The store did not answer: said to the operator in full, to peers by reason.
+    pub(super) fn silent(&self, error: &StoreError) -> PeerError {
+        tracing::warn!(collection = %self.parts.collection.name, node = %self.parts.node, %error, "store does not answer");
+        PeerError::Unknown(reason_of(error))
+    }
+
+    /// Index or journal failed: nothing can be said of this replica.
+    pub(super) fn broken(&self, error: &dyn std::fmt::Display) -> PeerError {
+        tracing::error!(collection = %self.parts.collection.name, node = %self.parts.node, %error, "index or journal failed");
+        PeerError::Unknown(UnknownReason::Unreachable)
+    }
+}
+
+/// The reason under which a store's silence is counted.
+pub(super) fn reason_of(error: &StoreError) -> UnknownReason {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Unsupported(_) | StoreError::Cursor => {
+            UnknownReason::Unreachable
+        }
+        StoreError::Busy(_) => UnknownReason::Busy,
+        StoreError::Schema(_) => UnknownReason::Schema,
+    }
+}
+
+fn fresh(key: &Key, read: &Read) -> Fresh {
+    match read {
+        Read::Live(document) => Fresh::Live(document.entry.clone()),
+        Read::Marked(_) => Fresh::Marked,
+        Read::Absent => Fresh::Absent,
+        Read::Unreadable(unreadable) => Fresh::Unreadable {
+            key: key.clone(),
+            place: unreadable.place.clone(),
+            reason: unreadable.reason.to_string(),
+        },
+    }
+}
+
+/// What a peer is told of a read. `repaired` is the row that this agent's last repair of the key left behind.
+fn presence(read: &Read, repaired: Option<RowDigest>) -> Presence {
+    let sighting = |document: &Document| Sighting {
+        version: document.entry.version,
+        expiry: document.entry.expiry,
+        content: document.entry.content,
+        row: document.row_digest,
+        by_repair: repaired == Some(document.row_digest),
+    };
+    match read {
+        Read::Live(document) => Presence::Live(sighting(document)),
+        Read::Marked(document) => Presence::Marked(sighting(document)),
+        Read::Absent => Presence::Absent,
+        Read::Unreadable(_) => Presence::Unreadable,
+    }
+}

@@ -1,0 +1,183 @@
+//! Full scans of one replica: pages into the index, and at the end the conclusion about what was not met.
+
+use std::sync::Arc;
+
+use selfsame_core::{Key, UnknownReason, Unreadable, WallMicros};
+use selfsame_index::{PageReport, ScanPosition, ScanProgress, Seen, Vanished};
+use selfsame_store::{Cursor, PageSize, Scope};
+use selfsame_wire::message::ScanState;
+
+use super::replica::LocalReplica;
+use crate::blocking::blocking;
+use crate::peer::PeerError;
+
+/// A page's bounds: paging is ten times cheaper at a thousand rows than at twenty, and memory stays small.
+const PAGE: PageSize = PageSize { rows: 1_000, bytes: 8 << 20 };
+
+/// Keys in one fresh read during a scan.
+const KEYS_PER_READ: usize = 1_000;
+
+/// What is known of a replica's scan.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ScanTask {
+    /// How the running or the last one stands.
+    state: Option<Standing>,
+    /// The request that was last answered: the asker's instant, and this agent's own when it came. Clocks of
+    /// two agents are never compared.
+    asked: Option<(WallMicros, WallMicros)>,
+}
+
+#[derive(Clone, Debug)]
+enum Standing {
+    Running { rows: u64, total: u64 },
+    Failed(UnknownReason),
+}
+
+impl LocalReplica {
+    /// Starts a scan if the last one began before `since` (by the asker's clock), and says how it stands.
+    pub(super) fn scan(self: &Arc<Self>, since: WallMicros) -> ScanState {
+        let now = self.parts.clock.now();
+        let mut task = self.scan.lock();
+        let first_asked = match task.asked {
+            Some((asked, at)) if asked == since => at,
+            _ => {
+                task.asked = Some((since, now));
+                if matches!(task.state, Some(Standing::Failed(_))) {
+                    task.state = None;
+                }
+                now
+            }
+        };
+        let enough = first_asked.min(since);
+        match (&task.state, self.completed()) {
+            (Some(Standing::Running { rows, total }), _) => ScanState::Running { rows: *rows, total: *total },
+            (Some(Standing::Failed(reason)), _) => ScanState::Failed(*reason),
+            (None, Some((as_of, rows))) if as_of >= enough => ScanState::Done { as_of, rows },
+            (None, _) => {
+                task.state = Some(Standing::Running { rows: 0, total: 0 });
+                let this = self.clone();
+                self.parts.tasks.spawn("scan", async move {
+                    let outcome = this.scan_all().await;
+                    this.scan.lock().state = outcome.err().map(|error| Standing::Failed(error.reason()));
+                });
+                ScanState::Running { rows: 0, total: 0 }
+            }
+        }
+    }
+
+    /// Rows read and rows counted of the scan that is under way.
+    pub fn scanning(&self) -> Option<(u64, u64)> {
+        match self.scan.lock().state {
+            Some(Standing::Running { rows, total }) => Some((rows, total)),
+            Some(Standing::Failed(_)) | None => None,
+        }
+    }
+
+    fn completed(&self) -> Option<(WallMicros, u64)> {
+        let as_of = self.parts.index.roots().first()?.as_of?;
+        Some((as_of, self.parts.index.counts().entries))
+    }
+
+    async fn scan_all(self: &Arc<Self>) -> Result<(), PeerError> {
+        self.settle_intents().await?;
+        let total = self.parts.store.count().await.map_err(|error| self.silent(&error))?;
+        let mut progress = self.begin_or_resume().await?;
+        loop {
+            let from = match &progress.position {
+                ScanPosition::Start => None,
+                ScanPosition::After(cursor) => Some(Cursor(cursor.clone())),
+                ScanPosition::End => break,
+            };
+            self.scan.lock().state = Some(Standing::Running { rows: progress.rows, total });
+            let page = self
+                .parts
+                .store
+                .scan(Scope::All, from.as_ref(), PAGE)
+                .await
+                .map_err(|error| self.silent(&error))?;
+            let rows: Vec<Seen> = page.rows.into_iter().map(|row| seen(row, self)).collect();
+            let this = self.clone();
+            let next = page.next.map(|cursor| cursor.0);
+            let report = blocking(move || this.parts.index.store_page(&rows, next)).await;
+            let report = report.map_err(|error| self.broken(&error))?;
+            self.read_again(&report).await?;
+            progress = self.parts.index.scan_state().ok_or_else(|| self.broken(&"the scan was forgotten"))?;
+        }
+        self.conclude(progress).await
+    }
+
+    async fn begin_or_resume(self: &Arc<Self>) -> Result<ScanProgress, PeerError> {
+        let this = self.clone();
+        let begun = blocking(move || {
+            if let Some(progress) = this.parts.index.scan_state() {
+                return Ok(Some(progress));
+            }
+            let stamp = this.parts.index.next_stamp()?;
+            this.parts.index.begin_scan(stamp, this.parts.clock.now())?;
+            Ok::<_, selfsame_index::IndexError>(this.parts.index.scan_state())
+        })
+        .await;
+        let begun = begun.map_err(|error| self.broken(&error))?;
+        begun.ok_or_else(|| self.broken(&"a scan did not begin"))
+    }
+
+    /// Keys of which the index knows something from a later read, or that were met twice, are read again.
+    async fn read_again(self: &Arc<Self>, report: &PageReport) -> Result<(), PeerError> {
+        for change in &report.silent_changes {
+            tracing::warn!(
+                collection = %self.parts.collection.name, node = %self.parts.node, key = %change.after.key,
+                "content changed without its version"
+            );
+        }
+        let digests = report.stale.iter().chain(&report.met_twice);
+        let keys: Vec<Key> = digests
+            .filter_map(|digest| self.parts.index.entry(digest).ok().flatten())
+            .map(|(_, entry)| entry.key)
+            .collect();
+        for chunk in keys.chunks(KEYS_PER_READ) {
+            self.observe(chunk.to_vec(), false).await?;
+        }
+        Ok(())
+    }
+
+    /// What the whole walk did not meet is read once more, and what is still not there is remembered as gone.
+    async fn conclude(self: &Arc<Self>, progress: ScanProgress) -> Result<(), PeerError> {
+        let mut missed = Vec::new();
+        for shard in self.parts.mapping.spec().shards.ids() {
+            let this = self.clone();
+            let vanished = blocking(move || this.parts.index.vanished(shard)).await;
+            match vanished.map_err(|error| self.broken(&error))? {
+                Vanished::Entries(entries) => missed.extend(entries),
+                Vanished::Unsure { entries, unreadable_without_key } if entries > 0 => tracing::warn!(
+                    collection = %self.parts.collection.name, node = %self.parts.node, %shard, entries,
+                    unreadable_without_key, "rows without a readable key: nothing is concluded from keys that were not met"
+                ),
+                Vanished::Unsure { .. } => {}
+            }
+        }
+        for chunk in missed.chunks(KEYS_PER_READ) {
+            let keys = chunk.iter().map(|(_, entry)| entry.key.clone()).collect();
+            self.observe(keys, true).await?;
+        }
+        let this = self.clone();
+        // The reads above concluded all of them; what a client wrote meanwhile has a newer stamp.
+        let finished = blocking(move || this.parts.index.finish_scan(&[])).await;
+        let finished = finished.map_err(|error| self.broken(&error))?;
+        tracing::info!(
+            collection = %self.parts.collection.name, node = %self.parts.node, rows = finished.rows,
+            not_met = missed.len(), as_of = %progress.started, "scan completed"
+        );
+        Ok(())
+    }
+}
+
+fn seen(row: Result<selfsame_core::Document, Unreadable>, replica: &LocalReplica) -> Seen {
+    match row {
+        Ok(document) if document.marked => Seen::Marked(document.key_digest, document.entry.key),
+        Ok(document) => Seen::Live(document.key_digest, document.entry),
+        Err(Unreadable { key, place, reason }) => {
+            let key = key.map(|key| (replica.fingerprinter().key_digest(&key), key));
+            Seen::Unreadable { key, place, reason: reason.to_string() }
+        }
+    }
+}

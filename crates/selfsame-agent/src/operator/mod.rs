@@ -1,0 +1,157 @@
+//! The operator API: what people and tools ask of a fleet. Any agent answers for all: it asks the others, and
+//! names those that were silent. What is said here never carries a store's own words.
+
+mod explain;
+mod holding;
+mod plans;
+mod records;
+mod run;
+mod siblings;
+mod status;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use selfsame_core::{AgentName, CollectionName, WallMicros};
+use selfsame_journal::{Journal, JournalError};
+use selfsame_wire::v1;
+use selfsame_wire::v1::operator_server::Operator;
+use tonic::{Request, Response, Status};
+
+use crate::blocking::blocking;
+use crate::clock::Clock;
+use crate::local::LocalReplica;
+use crate::membership::Membership;
+use crate::owner::Owner;
+use crate::peer::Peer;
+use crate::settings::{CollectionSettings, FleetSettings};
+use crate::supervisor::Supervisor;
+
+pub use siblings::Sibling;
+
+/// What the operator API of an agent stands on.
+pub struct OperatorParts {
+    /// The fleet.
+    pub fleet: Arc<FleetSettings>,
+    /// This agent.
+    pub name: AgentName,
+    /// Its journal.
+    pub journal: Arc<Journal>,
+    /// Its replicas.
+    pub replicas: Vec<Arc<LocalReplica>>,
+    /// When it started.
+    pub started: WallMicros,
+    /// All agents as peers, this one among them.
+    pub peers: BTreeMap<AgentName, Arc<dyn Peer>>,
+    /// The other agents' operator APIs.
+    pub siblings: Vec<Sibling>,
+    /// Who is live.
+    pub membership: Arc<Membership>,
+    /// Runs this agent's share of runs.
+    pub owner: Arc<Owner>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Runs what outlives a call.
+    pub tasks: Supervisor,
+}
+
+/// Answers operators. Cheap to clone.
+#[derive(Clone)]
+pub struct OperatorService {
+    parts: Arc<OperatorParts>,
+}
+
+impl OperatorService {
+    /// The service of an agent.
+    pub fn new(parts: OperatorParts) -> OperatorService {
+        OperatorService { parts: Arc::new(parts) }
+    }
+
+    /// The collections that an empty or a given name means.
+    fn collections(&self, name: &str) -> Result<Vec<CollectionSettings>, Status> {
+        if name.is_empty() {
+            return Ok(self.parts.fleet.collections.clone());
+        }
+        let parsed =
+            name.parse::<CollectionName>().map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let found = self.parts.fleet.collection(&parsed).cloned();
+        found
+            .map(|collection| vec![collection])
+            .ok_or_else(|| Status::not_found(format!("no collection `{name}`")))
+    }
+
+    async fn journal<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Journal) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let journal = self.parts.journal.clone();
+        blocking(move || work(&journal)).await.map_err(|error| {
+            tracing::error!(%error, "the journal failed");
+            Status::internal("the agent's journal failed; hint: see its log")
+        })
+    }
+}
+
+type EventStream = Pin<Box<dyn Stream<Item = Result<v1::RunEvent, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Operator for OperatorService {
+    type RunStream = EventStream;
+
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.tell_status(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.explain_key(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn run(&self, request: Request<v1::RunRequest>) -> Result<Response<EventStream>, Status> {
+        self.start_run(request.into_inner()).map(Response::new)
+    }
+
+    async fn runs(&self, request: Request<v1::RunsRequest>) -> Result<Response<v1::RunsReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.list_runs(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn show(&self, request: Request<v1::ShowRequest>) -> Result<Response<v1::ShowReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.show_run(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn plans(&self, request: Request<v1::PlansRequest>) -> Result<Response<v1::PlansReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.list_plans(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn approve(
+        &self,
+        request: Request<v1::ApproveRequest>,
+    ) -> Result<Response<v1::ApproveReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.approve_plan(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn drop(&self, request: Request<v1::DropRequest>) -> Result<Response<v1::DropReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.drop_plan(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.pause_writes(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeReply>, Status> {
+        let forwarded = siblings::is_forwarded(&request);
+        self.resume_writes(request.into_inner(), forwarded).await.map(Response::new)
+    }
+}

@@ -1,0 +1,92 @@
+//! Asking the other agents the same, once.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use selfsame_core::AgentName;
+use selfsame_wire::v1;
+use selfsame_wire::v1::operator_client::OperatorClient;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use super::OperatorService;
+
+/// Marks a request that another agent passes on: it is answered for this agent alone.
+const FORWARDED: &str = "selfsame-forwarded";
+
+/// How long another agent may take to answer for itself.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Another agent's operator API.
+#[derive(Clone)]
+pub struct Sibling {
+    /// The agent.
+    pub name: AgentName,
+    /// Its address.
+    pub address: String,
+    /// Its API.
+    pub client: OperatorClient<Channel>,
+}
+
+/// Whether another agent passes this request on.
+pub(super) fn is_forwarded<T>(request: &Request<T>) -> bool {
+    request.metadata().contains_key(FORWARDED)
+}
+
+/// The request as it is passed on.
+pub(super) fn forwarded<T>(message: T, within: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(FORWARDED, "1".parse().expect("a constant value"));
+    request.set_timeout(within);
+    request
+}
+
+impl OperatorService {
+    /// The others' answers, and who was silent. An agent that does not know what is asked about is not silent.
+    pub(super) async fn ask_siblings<Q, A, F>(
+        &self,
+        question: &Q,
+        ask: impl Fn(OperatorClient<Channel>, Request<Q>) -> F,
+    ) -> (Vec<A>, Vec<v1::SilentAgent>)
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.ask_siblings_within(question, ANSWER_WITHIN, ask).await
+    }
+
+    pub(super) async fn ask_siblings_within<Q, A, F>(
+        &self,
+        question: &Q,
+        within: Duration,
+        ask: impl Fn(OperatorClient<Channel>, Request<Q>) -> F,
+    ) -> (Vec<A>, Vec<v1::SilentAgent>)
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let asked = self.parts.siblings.iter().map(|sibling| {
+            let answer = ask(sibling.client.clone(), forwarded(question.clone(), within));
+            async move { (sibling, tokio::time::timeout(within, answer).await) }
+        });
+        let (mut answers, mut silent) = (Vec::new(), Vec::new());
+        for (sibling, answer) in join_all(asked).await {
+            let why = match answer {
+                Ok(Ok(answer)) => {
+                    answers.push(answer.into_inner());
+                    continue;
+                }
+                Ok(Err(status)) if status.code() == tonic::Code::NotFound => continue,
+                Ok(Err(status)) => status.message().to_owned(),
+                Err(_) => format!("no answer within {} s", within.as_secs()),
+            };
+            silent.push(v1::SilentAgent {
+                agent: sibling.name.to_string(),
+                address: sibling.address.clone(),
+                why,
+            });
+        }
+        (answers, silent)
+    }
+}

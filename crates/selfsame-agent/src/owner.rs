@@ -1,0 +1,343 @@
+//! The owner's part of runs: which shards of a run are this agent's, their passes, and how far they are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock, Weak};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use selfsame_core::{AgentName, NodeName, RunId, ShardId, Slot, UnknownReason, WallMicros, owner};
+use selfsame_journal::{Journal, PlanId};
+use selfsame_wire::message::{Hello, ScanState, ShardShare, Share, StartRequest};
+use uuid::Uuid;
+
+use crate::blocking::blocking;
+use crate::clock::Clock;
+use crate::exchange::report::{Outcome, PassReport, PlanReason, ShardReport};
+use crate::exchange::{Exchange, Mandate, Member};
+use crate::local::Starter;
+use crate::membership::Membership;
+use crate::pass::{Pass, PassRequest};
+use crate::peer::{Peer, PeerError};
+use crate::progress::{Progress, Silent, Step};
+use crate::record::{self, Recorder};
+use crate::settings::{CollectionSettings, FirstPass, FleetSettings, RepairMode};
+use crate::supervisor::Supervisor;
+
+/// Shares of runs that are remembered for those who ask how far they are; the journal remembers the rest.
+const SHARES_KEPT: usize = 64;
+
+/// What is known to an owner once its agent is put together.
+pub struct Connections {
+    /// All agents, this one among them.
+    pub peers: BTreeMap<AgentName, Arc<dyn Peer>>,
+    /// What this agent says of itself.
+    pub hello: Hello,
+    /// Its journal.
+    pub journal: Arc<Journal>,
+    /// Who is live.
+    pub membership: Arc<Membership>,
+}
+
+/// Runs the passes of the shards that this agent owns.
+pub struct Owner {
+    fleet: Arc<FleetSettings>,
+    name: AgentName,
+    clock: Arc<dyn Clock>,
+    tasks: Supervisor,
+    connections: OnceLock<Connections>,
+    shares: Mutex<HashMap<RunId, Arc<RunShare>>>,
+    /// Itself, for the tasks that it spawns.
+    this: Weak<Owner>,
+}
+
+/// What became of a plan's shard when it was carried out. Counts of repairs, one for each key and replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CarriedOut {
+    /// What the plan held.
+    pub planned: u64,
+    /// Written.
+    pub repaired: u64,
+    /// Their fresh verdict differs: in a plan again.
+    pub returned: u64,
+    /// A client came between, or they agree by now.
+    pub settled: u64,
+    /// Not taken by store or agent.
+    pub refused: u64,
+}
+
+/// This agent's share of one run.
+struct RunShare {
+    began: WallMicros,
+    state: Mutex<ShareState>,
+}
+
+#[derive(Default)]
+struct ShareState {
+    attempted: BTreeSet<ShardId>,
+    passes_running: usize,
+    scans: BTreeMap<NodeName, ScanState>,
+    done: BTreeMap<ShardId, ShardShare>,
+    wire_bytes: u64,
+}
+
+impl Owner {
+    /// An owner that is not connected yet.
+    pub fn new(
+        fleet: Arc<FleetSettings>,
+        name: AgentName,
+        clock: Arc<dyn Clock>,
+        tasks: Supervisor,
+    ) -> Arc<Owner> {
+        Arc::new_cyclic(|this| Owner {
+            fleet,
+            name,
+            clock,
+            tasks,
+            connections: OnceLock::new(),
+            shares: Mutex::default(),
+            this: this.clone(),
+        })
+    }
+
+    /// Connects it; once.
+    pub fn connect(&self, connections: Connections) {
+        if self.connections.set(connections).is_err() {
+            tracing::error!("an owner is connected once");
+        }
+    }
+
+    fn connections(&self) -> Result<&Connections, PeerError> {
+        self.connections.get().ok_or(PeerError::Refused("the agent is starting".to_owned()))
+    }
+
+    fn share(&self, run: RunId) -> Arc<RunShare> {
+        let mut shares = self.shares.lock();
+        if shares.len() >= SHARES_KEPT && !shares.contains_key(&run) {
+            let idle = shares.iter().filter(|(_, share)| share.state.lock().passes_running == 0);
+            if let Some(oldest) = idle.min_by_key(|(_, share)| share.began).map(|(run, _)| *run) {
+                shares.remove(&oldest);
+            }
+        }
+        let fresh = || Arc::new(RunShare { began: self.clock.now(), state: Mutex::default() });
+        shares.entry(run).or_insert_with(fresh).clone()
+    }
+
+    /// The shards of a run that are this agent's now and that it has not attempted yet.
+    async fn claimable(
+        &self,
+        connections: &Connections,
+        collection: &CollectionSettings,
+        request: &StartRequest,
+        share: &RunShare,
+    ) -> Vec<ShardId> {
+        let live = connections.membership.live().await;
+        let Some(replica) = collection.replicas.first() else { return Vec::new() };
+        let wanted =
+            replica.mapping.shards.ids().filter(|shard| request.shard.is_none_or(|only| only == *shard));
+        let own = wanted.filter(|shard| owner(&live, &collection.name, *shard) == Some(&self.name));
+        let mut state = share.state.lock();
+        let fresh: Vec<ShardId> = own.filter(|shard| !state.attempted.contains(shard)).collect();
+        state.attempted.extend(&fresh);
+        state.passes_running += usize::from(!fresh.is_empty());
+        fresh
+    }
+
+    /// What may be done with the verdicts of a pass, before anything is known about them.
+    async fn mandate(
+        &self,
+        connections: &Connections,
+        collection: &CollectionSettings,
+        dry_run: bool,
+    ) -> Mandate {
+        if dry_run {
+            return Mandate::Plan(PlanReason::DryRun);
+        }
+        if collection.repair == RepairMode::Off {
+            return Mandate::Plan(PlanReason::RepairOff);
+        }
+        let (journal, name, now) = (connections.journal.clone(), collection.name.clone(), self.clock.now());
+        // A journal that does not answer is taken for a pause: nothing is written.
+        if !matches!(blocking(move || journal.paused(&name, now)).await, Ok(None)) {
+            return Mandate::Plan(PlanReason::Paused);
+        }
+        match collection.repair {
+            RepairMode::Approve => Mandate::Plan(PlanReason::ApproveMode),
+            RepairMode::Auto | RepairMode::Off => Mandate::Automatic,
+        }
+    }
+
+    async fn run_pass(
+        self: Arc<Self>,
+        collection: CollectionSettings,
+        start: StartRequest,
+        shards: Vec<ShardId>,
+        share: Arc<RunShare>,
+    ) -> Result<(), PeerError> {
+        let connections = self.connections()?;
+        let run = RunId::of(&self.fleet.name, &collection.name, start.slot);
+        let mandate = self.mandate(connections, &collection, start.dry_run).await;
+        let first_pass = match collection.first_pass {
+            FirstPass::Auto => BTreeSet::new(),
+            FirstPass::Plan => record::not_passed(connections.journal.clone(), &collection, &shards).await,
+        };
+        let mut pass = self.pass(connections, &collection, mandate, &*share);
+        pass.exchange.first_pass = first_pass;
+        let scan_since = start.scan.then_some(share.began);
+        let request = PassRequest { run, slot: start.slot, shards, scan_since };
+        let report = self.recorded(connections, &collection, pass, &request, &start).await;
+        share.state.lock().wire_bytes += report.wire_bytes;
+        Ok(())
+    }
+}
+
+impl Owner {
+    /// Carries out what a person approved of one shard: the keys are confirmed afresh, and only what the plan says,
+    /// of the very rows that it says it of, is written. The rest returns to a plan.
+    pub async fn carry_out(&self, id: &PlanId) -> Result<CarriedOut, PeerError> {
+        let connections = self.connections()?;
+        let collection =
+            self.fleet.collection(&id.collection).ok_or(PeerError::Unknown(UnknownReason::Config))?;
+        if collection.repair == RepairMode::Off {
+            return Err(PeerError::Refused("repair is off for this collection".to_owned()));
+        }
+        let approval = record::approval(connections.journal.clone(), id.clone()).await;
+        let approval = approval.map_err(|error| PeerError::Refused(error.to_string()))?;
+        let planned = approval.repairs.len() as u64;
+        let slot = Slot::AdHoc(Uuid::now_v7());
+        let run = RunId::of(&self.fleet.name, &collection.name, slot);
+        let pass = self.pass(connections, collection, Mandate::Approved(approval), &Silent);
+        let request = PassRequest { run, slot, shards: vec![id.shard], scan_since: None };
+        let start = StartRequest {
+            collection: collection.name.clone(),
+            slot,
+            shard: Some(id.shard),
+            scan: false,
+            dry_run: false,
+        };
+        let report = self.recorded(connections, collection, pass, &request, &start).await;
+        if report.shards.iter().all(|shard| shard.epoch.is_some()) {
+            record::forget_plan(connections.journal.clone(), id.clone()).await;
+        }
+        Ok(carried_out(planned, &report))
+    }
+
+    /// A pass over a collection, with what does not depend on its shards.
+    fn pass<'a>(
+        &self,
+        connections: &Connections,
+        collection: &CollectionSettings,
+        mandate: Mandate,
+        progress: &'a dyn Progress,
+    ) -> Pass<'a> {
+        let member = |node: &NodeName| {
+            let agent = self.fleet.agent_of(node)?;
+            Some(Member { node: node.clone(), peer: connections.peers.get(&agent.name)?.clone() })
+        };
+        Pass {
+            exchange: Exchange {
+                fingerprinter: self.fleet.fingerprinter(&collection.name),
+                members: collection.replicas.iter().filter_map(|replica| member(&replica.node)).collect(),
+                mandate,
+                first_pass: BTreeSet::new(),
+                clock: self.clock.clone(),
+                skew: 0,
+                collection: Arc::new(collection.clone()),
+            },
+            hello: connections.hello.clone(),
+            journal: connections.journal.clone(),
+            progress,
+        }
+    }
+
+    async fn recorded(
+        &self,
+        connections: &Connections,
+        collection: &CollectionSettings,
+        pass: Pass<'_>,
+        request: &PassRequest,
+        start: &StartRequest,
+    ) -> PassReport {
+        let recorder = Recorder {
+            journal: connections.journal.clone(),
+            owner: self.name.clone(),
+            collection: collection.name.clone(),
+            fingerprinter: self.fleet.fingerprinter(&collection.name),
+        };
+        recorder.begin(start, request.run, self.clock.now()).await;
+        let report = pass.run(request).await;
+        recorder.finish(&report, self.clock.now()).await;
+        report
+    }
+}
+
+fn carried_out(planned: u64, report: &PassReport) -> CarriedOut {
+    let mut out = CarriedOut { planned, ..CarriedOut::default() };
+    for item in report.shards.iter().flat_map(|shard| &shard.items) {
+        match item.outcome {
+            Outcome::Repaired | Outcome::AlreadyThere => out.repaired += 1,
+            Outcome::Planned => out.returned += 1,
+            Outcome::Refused(_) | Outcome::Unanswered(_) | Outcome::Incomparable => out.refused += 1,
+            Outcome::Changed | Outcome::Moving | Outcome::Held(_) | Outcome::Unreadable => {}
+        }
+    }
+    out.settled = planned.saturating_sub(out.repaired + out.returned + out.refused);
+    out
+}
+
+#[async_trait]
+impl Starter for Owner {
+    async fn start(&self, request: StartRequest) -> Result<Share, PeerError> {
+        let connections = self.connections()?;
+        let collection =
+            self.fleet.collection(&request.collection).ok_or(PeerError::Unknown(UnknownReason::Config))?;
+        let run = RunId::of(&self.fleet.name, &collection.name, request.slot);
+        let share = self.share(run);
+        let shards = self.claimable(connections, collection, &request, &share).await;
+        if !shards.is_empty() {
+            let Some(this) = self.this.upgrade() else { return Ok(share.snapshot()) };
+            let (collection, share) = (collection.clone(), share.clone());
+            self.tasks.spawn("pass", async move {
+                if let Err(error) = this.run_pass(collection, request, shards, share.clone()).await {
+                    tracing::error!(%run, %error, "a pass did not start");
+                }
+                share.state.lock().passes_running -= 1;
+            });
+        }
+        Ok(share.snapshot())
+    }
+}
+
+impl RunShare {
+    fn snapshot(&self) -> Share {
+        let state = self.state.lock();
+        Share {
+            running: state.passes_running > 0,
+            scans: state.scans.iter().map(|(node, scan)| (node.clone(), scan.clone())).collect(),
+            shards: state.done.values().cloned().collect(),
+            wire_bytes: state.wire_bytes,
+        }
+    }
+}
+
+impl Progress for RunShare {
+    fn step(&self, step: Step) {
+        let mut state = self.state.lock();
+        match step {
+            Step::Scan { node, state: scan } => {
+                state.scans.insert(node, scan);
+            }
+            Step::Shard { report } => {
+                state.done.insert(report.shard, shard_share(&report));
+            }
+        }
+    }
+}
+
+fn shard_share(report: &ShardReport) -> ShardShare {
+    ShardShare {
+        shard: report.shard,
+        verdict: report.verdict,
+        counts: report.counts,
+        planned: report.planned.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,37 @@
+//! Where the steps of a pass are told, for whoever waits for it.
+
+use selfsame_core::NodeName;
+use selfsame_wire::message::ScanState;
+
+use crate::exchange::report::ShardReport;
+
+/// One step of a pass.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// How far the scan of a replica is.
+    Scan {
+        /// The replica's node.
+        node: NodeName,
+        /// How far.
+        state: ScanState,
+    },
+    /// A shard is done.
+    Shard {
+        /// What came out.
+        report: ShardReport,
+    },
+}
+
+/// Takes the steps of a pass. Must not block.
+pub trait Progress: Send + Sync {
+    /// One step.
+    fn step(&self, step: Step);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn step(&self, _step: Step) {}
+}

@@ -1,0 +1,239 @@
+//! Three agents in one process, each with one memory store, and a pass over them.
+
+#![allow(unreachable_pub, reason = "a module of test binaries has no outside")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use selfsame_agent::assembly::{AgentParts, Attached, assemble};
+use selfsame_agent::clock::Clock;
+use selfsame_agent::exchange::report::{Item, PassReport, PlanReason};
+use selfsame_agent::exchange::{Exchange, Mandate, Member};
+use selfsame_agent::local::{LocalAgent, Starter};
+use selfsame_agent::pass::{Pass, PassRequest};
+use selfsame_agent::peer::{Peer, PeerError};
+use selfsame_agent::progress::Silent;
+use selfsame_agent::settings::*;
+use selfsame_agent::supervisor::Supervisor;
+use selfsame_core::*;
+use selfsame_journal::Journal;
+use selfsame_store::{Faulty, MemoryStore, ScriptedFaults, Store};
+use selfsame_wire::message::{Share, StartRequest};
+use tempfile::TempDir;
+
+pub const NOW: i64 = 1_700_000_000_000_000;
+
+/// A clock that tests set.
+pub struct TestClock(pub Mutex<i64>);
+
+impl Clock for TestClock {
+    fn now(&self) -> WallMicros {
+        WallMicros(*self.0.lock())
+    }
+}
+
+struct NoStarter;
+
+#[async_trait]
+impl Starter for NoStarter {
+    async fn start(&self, _request: StartRequest) -> Result<Share, PeerError> {
+        Err(PeerError::Refused("not in this test".to_owned()))
+    }
+}
+
+pub struct World {
+    pub stores: Vec<Arc<MemoryStore>>,
+    pub faults: Vec<Arc<ScriptedFaults>>,
+    pub agents: Vec<Arc<LocalAgent>>,
+    pub journals: Vec<Arc<Journal>>,
+    pub clock: Arc<TestClock>,
+    pub fleet: Arc<FleetSettings>,
+    _data: TempDir,
+    runs: Mutex<u128>,
+}
+
+pub fn nodes() -> [NodeName; 3] {
+    ["node-a", "node-b", "node-c"].map(|name| name.parse().unwrap())
+}
+
+pub fn collection_settings() -> CollectionSettings {
+    let mapping = MappingSpec {
+        key: vec!["id".into()],
+        key_as: KeyAs::Native,
+        document: Some("body".into()),
+        columns: None,
+        version: Some(TimeField { field: "version".into(), unit: Unit::Micros }),
+        expiry: Some(TimeField { field: "expires".into(), unit: Unit::Micros }),
+        deletion: None,
+        ignore_fields: vec!["views".into()],
+        shards: ShardCount::new(4).unwrap(),
+        document_bytes_max: 1 << 20,
+    };
+    let replica = |node: NodeName| ReplicaSettings { node, source: "t".into(), mapping: mapping.clone() };
+    CollectionSettings {
+        name: "products".parse().unwrap(),
+        replicas: nodes().map(replica).to_vec(),
+        policy: Policy {
+            winner: Winner::Newest,
+            ties: Ties::Majority,
+            observed_deletes: ObservedDeletes::Hold,
+            version_kind: VersionKind::Time,
+            clock_skew_max: 300_000_000,
+        },
+        exchange_every: Duration::from_secs(3600),
+        repair: RepairMode::Auto,
+        first_pass: FirstPass::Auto,
+        settle: Duration::from_secs(2),
+        coverage_max: Duration::from_secs(86_400),
+        brakes: BrakeSettings { repair_share_max: 0.1, deletes_max: 1000 },
+        throttle: ThrottleSettings { rows_per_second: 1_000_000, bytes_per_second: 1 << 30 },
+        confirm_keys_max: 10_000,
+        apply_within: Duration::from_secs(10),
+    }
+}
+
+pub fn row(id: i64, version: i64, body: &str) -> Row {
+    expiring_row(id, version, None, body)
+}
+
+pub fn expiring_row(id: i64, version: i64, expires: Option<i64>, body: &str) -> Row {
+    Row::new(vec![
+        ("id".into(), Cell::Integer(id)),
+        ("body".into(), Cell::Text(body.into())),
+        ("version".into(), Cell::Integer(version)),
+        ("expires".into(), expires.map_or(Cell::Null, Cell::Integer)),
+    ])
+}
+
+impl World {
+    pub fn new() -> World {
+        World::with(collection_settings())
+    }
+
+    pub fn with(collection: CollectionSettings) -> World {
+        let data = tempfile::tempdir().unwrap();
+        let agent = |(name, node): (&str, NodeName)| AgentSettings {
+            name: name.parse().unwrap(),
+            grpc: "127.0.0.1:0".into(),
+            http: "127.0.0.1:0".into(),
+            data: data.path().join(name),
+            nodes: vec![node],
+        };
+        let fleet = Arc::new(FleetSettings {
+            name: "test".into(),
+            agents: ["a", "b", "c"].into_iter().zip(nodes()).map(agent).collect(),
+            collections: vec![collection],
+            secret: b"secret".to_vec(),
+            lease: Duration::from_secs(30),
+            insecure: false,
+            journal: JournalSettings {
+                before_images: true,
+                undo_retention: Duration::from_secs(600),
+                retention: Duration::from_secs(600),
+            },
+        });
+        let clock = Arc::new(TestClock(Mutex::new(NOW)));
+        let (mut stores, mut faults, mut agents, mut journals) = (vec![], vec![], vec![], vec![]);
+        let collection = &fleet.collections[0];
+        for (agent, replica) in fleet.agents.iter().zip(&collection.replicas) {
+            let mapping = fleet.mapping(&collection.name, replica).unwrap();
+            let store = Arc::new(MemoryStore::new(mapping, agent.name.as_str()));
+            let script = Arc::new(ScriptedFaults::default());
+            let faulty: Arc<dyn Store> = Arc::new(Faulty::new(store.clone(), script.clone()));
+            let assembled = assemble(AgentParts {
+                fleet: fleet.clone(),
+                name: agent.name.clone(),
+                data: agent.data.clone(),
+                stores: vec![Attached {
+                    collection: collection.name.clone(),
+                    node: replica.node.clone(),
+                    store: faulty,
+                }],
+                clock: clock.clone(),
+                starter: Arc::new(NoStarter),
+                tasks: Supervisor::default(),
+                randomness: 7,
+            })
+            .unwrap();
+            stores.push(store);
+            faults.push(script);
+            agents.push(assembled.agent);
+            journals.push(assembled.journal);
+        }
+        World { stores, faults, agents, journals, clock, fleet, _data: data, runs: Mutex::new(0) }
+    }
+
+    /// The same row to all stores, as the application's fan-out does.
+    pub fn write_all(&self, row: &Row) {
+        self.stores.iter().for_each(|store| store.put(row.clone()));
+    }
+
+    /// A pass by the first agent over all shards, scans first.
+    pub async fn pass(&self) -> PassReport {
+        self.pass_with(Mandate::Automatic).await
+    }
+
+    pub async fn dry_run(&self) -> PassReport {
+        self.pass_with(Mandate::Plan(PlanReason::DryRun)).await
+    }
+
+    pub async fn pass_with(&self, mandate: Mandate) -> PassReport {
+        let collection = &self.fleet.collections[0];
+        let peers = self.agents.iter().map(|agent| agent.clone() as Arc<dyn Peer>);
+        let members = nodes().into_iter().zip(peers).map(|(node, peer)| Member { node, peer }).collect();
+        let number = {
+            let mut runs = self.runs.lock();
+            *runs += 1;
+            *runs
+        };
+        let slot = Slot::AdHoc(uuid(number));
+        // Time goes on between passes, or the last scan would do.
+        *self.clock.0.lock() += 1_000_000;
+        let request = PassRequest {
+            run: RunId::of(&self.fleet.name, &collection.name, slot),
+            slot,
+            shards: collection.replicas[0].mapping.shards.ids().collect(),
+            scan_since: Some(self.clock.now()),
+        };
+        let pass = Pass {
+            exchange: Exchange {
+                collection: Arc::new(collection.clone()),
+                fingerprinter: self.fleet.fingerprinter(&collection.name),
+                members,
+                mandate,
+                clock: self.clock.clone(),
+                first_pass: BTreeSet::new(),
+                skew: 0,
+            },
+            hello: self.fleet.hello(self.agents[0].name(), &nodes()[..1]),
+            journal: self.journals[0].clone(),
+            progress: &Silent,
+        };
+        pass.run(&request).await
+    }
+
+    /// The rows of each store as text, to compare without digests.
+    pub fn contents(&self) -> Vec<Vec<String>> {
+        let of_store = |store: &Arc<MemoryStore>| {
+            let mut rows: Vec<String> = store.rows().iter().map(|row| format!("{row:?}")).collect();
+            rows.sort();
+            rows
+        };
+        self.stores.iter().map(of_store).collect()
+    }
+
+    pub fn all_the_same(&self) -> bool {
+        self.contents().windows(2).all(|pair| pair[0] == pair[1])
+    }
+}
+
+fn uuid(number: u128) -> uuid::Uuid {
+    uuid::Uuid::from_u128(number)
+}
+
+pub fn items(report: &PassReport) -> Vec<&Item> {
+    report.shards.iter().flat_map(|shard| &shard.items).collect()
+}

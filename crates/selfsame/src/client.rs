@@ -1,0 +1,73 @@
+//! Asking a fleet: the configured agents are dialled in order, and the first that answers asks the rest.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::time::Duration;
+
+use selfsame_wire::channel::{self, ChannelOptions};
+use selfsame_wire::v1;
+use selfsame_wire::v1::operator_client::OperatorClient;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+use crate::command::Usage;
+use crate::config::FleetConfig;
+
+/// How long dialling one agent may take.
+const DIAL_WITHIN: Duration = Duration::from_secs(2);
+
+/// No agent answered: nothing is known.
+#[derive(Debug, thiserror::Error)]
+#[error("no agent answered\n{0}\nhint: start one: selfsame agent --config FILE --name NAME")]
+pub(crate) struct NobodyAnswered(String);
+
+/// Asks the first agent that answers. What it refuses is the caller's mistake; what it cannot is an error.
+pub(crate) async fn ask<A, F>(
+    config: &FleetConfig,
+    ask: impl Fn(OperatorClient<Channel>) -> F,
+) -> anyhow::Result<A>
+where
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let options = ChannelOptions {
+        insecure: config.fleet.insecure,
+        connect_timeout: DIAL_WITHIN,
+        ..ChannelOptions::default()
+    };
+    let mut unanswered = Vec::new();
+    for agent in &config.fleet.agents {
+        let channel = channel::connect(&agent.grpc, &options).map_err(|error| Usage(error.to_string()))?;
+        match ask(channel::operator_client(channel)).await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => match status.code() {
+                Code::Unavailable | Code::DeadlineExceeded | Code::Unimplemented => {
+                    unanswered.push(format!("  {} at {}: {}", agent.name, agent.grpc, reason(&status)));
+                }
+                Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => {
+                    anyhow::bail!(Usage(status.message().to_owned()))
+                }
+                _ => anyhow::bail!("agent {} at {}: {}", agent.name, agent.grpc, status.message()),
+            },
+        }
+    }
+    anyhow::bail!(NobodyAnswered(unanswered.join("\n")))
+}
+
+/// The innermost reason, which says more than that a transport had an error.
+fn reason(status: &Status) -> String {
+    let mut reason: Option<&dyn std::error::Error> = std::error::Error::source(status);
+    let mut text = status.message().to_owned();
+    while let Some(error) = reason {
+        text = error.to_string();
+        reason = error.source();
+    }
+    text
+}
+
+/// Names the agents that did not answer the one that did.
+pub(crate) fn tell_silent(silent: &[v1::SilentAgent]) -> anyhow::Result<()> {
+    for agent in silent {
+        writeln!(std::io::stderr(), "agent {} at {} was silent: {}", agent.agent, agent.address, agent.why)?;
+    }
+    Ok(())
+}

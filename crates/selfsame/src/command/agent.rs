@@ -1,0 +1,87 @@
+//! `selfsame agent`: one process of the fleet, until a signal ends it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use selfsame_agent::assembly::Attached;
+use selfsame_agent::clock::SystemClock;
+use selfsame_agent::runtime::{Runtime, RuntimeError, RuntimeParts};
+use selfsame_agent::supervisor::Supervisor;
+use selfsame_core::AgentName;
+use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
+
+use super::{Usage, load};
+use crate::config::FleetConfig;
+use crate::stores::{self, Use};
+
+/// `selfsame agent …`
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The fleet file
+    #[arg(long, env = "SELFSAME_CONFIG", default_value = "fleet.yaml")]
+    config: PathBuf,
+    /// Which of the fleet's agents this is
+    #[arg(long, env = "SELFSAME_NAME")]
+    name: AgentName,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
+    let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
+    let parts = RuntimeParts {
+        stores: attached(&config, &args.name)?,
+        fleet: Arc::new(config.fleet),
+        name: args.name.clone(),
+        clock: Arc::new(SystemClock),
+        randomness: Uuid::new_v4().as_u64_pair().0,
+    };
+    let runtime = Runtime::start(parts).await.map_err(|error| match error {
+        RuntimeError::NoAgent(..) | RuntimeError::Address(..) => anyhow::Error::new(Usage(error.to_string())),
+        other => other.into(),
+    })?;
+    writeln!(std::io::stderr(), "agent {} listens on {}", args.name, runtime.address())?;
+    drain_on_signal(runtime.supervisor())?;
+    runtime.serve().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The stores of the agent's nodes, for every collection that has a replica there.
+fn attached(config: &FleetConfig, name: &AgentName) -> anyhow::Result<Vec<Attached>> {
+    let nodes = config.fleet.agent(name).map(|agent| agent.nodes.as_slice()).unwrap_or_default();
+    let mut attached = Vec::new();
+    for collection in &config.fleet.collections {
+        for replica in collection.replicas.iter().filter(|replica| nodes.contains(&replica.node)) {
+            let store = stores::open(config, collection, replica, Use::Repair)?.store;
+            attached.push(Attached {
+                collection: collection.name.clone(),
+                node: replica.node.clone(),
+                store,
+            });
+        }
+    }
+    Ok(attached)
+}
+
+/// The first signal drains; the second ends the process at once.
+fn drain_on_signal(tasks: Supervisor) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first {
+                let _ = writeln!(std::io::stderr(), "draining; another signal ends at once");
+                tasks.draining().cancel();
+            } else {
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(())
+}

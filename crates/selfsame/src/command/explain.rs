@@ -1,0 +1,223 @@
+//! `selfsame explain`: one key on every replica, and what the rules say about it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use futures_util::future::join_all;
+use selfsame_agent::clock::{Clock, SystemClock};
+use selfsame_agent::settings::CollectionSettings;
+use selfsame_core::{
+    CollectionName, Decision, Key, Moment, Observation, Presence, Row, Sighting, Target, Verdict,
+    render_json, resolve,
+};
+use selfsame_store::{Read, StoreError};
+use serde::Serialize;
+
+use super::{chosen, load};
+use crate::config::FleetConfig;
+use crate::output::{OUTPUT_VERSION, Output, print_json, print_line, table};
+use crate::stores::{self, Use};
+
+/// `selfsame explain …`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The collection
+    collection: CollectionName,
+    /// The key: JSON (7, "7", ["eu",7]), or else text
+    key: String,
+    /// The fleet file
+    #[arg(long, env = "SELFSAME_CONFIG", default_value = "fleet.yaml")]
+    config: PathBuf,
+    /// Show the documents too
+    #[arg(long)]
+    content: bool,
+    /// Open the stores in this process, read-only, instead of asking agents
+    #[arg(long)]
+    direct: bool,
+    /// The form of the result
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// One key on all replicas.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    version: u32,
+    collection: String,
+    key: String,
+    shard: u32,
+    replicas: Vec<ReplicaRow>,
+    decision: String,
+    rule: &'static str,
+    causes: Vec<CauseRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplicaRow {
+    node: String,
+    state: &'static str,
+    detail: String,
+    version: Option<i64>,
+    expiry: Option<String>,
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CauseRow {
+    node: String,
+    cause: &'static str,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
+    let collection = chosen(&config, Some(&args.collection))?[0];
+    let key = Key::from_typed(&args.key);
+    let reads = read_everywhere(&config, collection, &key).await?;
+    let observations: Vec<Observation> = reads.iter().map(observation).collect();
+    let moment = Moment { now: SystemClock.now(), skew: 0 };
+    let verdict = resolve(&observations, &collection.policy, moment);
+    let digest = config.fleet.fingerprinter(&collection.name).key_digest(&key);
+    let nodes = collection.replicas.iter().map(|replica| replica.node.to_string());
+    let explanation = Explanation {
+        version: OUTPUT_VERSION,
+        collection: collection.name.to_string(),
+        key: key.to_string(),
+        shard: digest.shard(collection.replicas[0].mapping.shards).0,
+        replicas: nodes.zip(&reads).map(|(node, read)| replica_row(node, read, args.content)).collect(),
+        decision: described(&verdict, collection),
+        rule: verdict.rule.describe(),
+        causes: causes(&verdict, collection),
+    };
+    match args.output {
+        Output::Json => print_json(&explanation)?,
+        Output::Text => print_text(&explanation)?,
+    }
+    Ok(ExitCode::from(match verdict.decision {
+        Decision::Agree => 0,
+        Decision::AgreeAsHeard | Decision::Wait => 2,
+        Decision::Copy { .. } | Decision::Delete { .. } | Decision::Hold(_) => 1,
+    }))
+}
+
+async fn read_everywhere(
+    config: &FleetConfig,
+    collection: &CollectionSettings,
+    key: &Key,
+) -> anyhow::Result<Vec<Result<Read, StoreError>>> {
+    let opened =
+        collection.replicas.iter().map(|replica| stores::open(config, collection, replica, Use::Look));
+    let stores = opened.collect::<anyhow::Result<Vec<_>>>()?;
+    let read = |opened: stores::Opened| async move {
+        let reads = opened.store.read(std::slice::from_ref(key)).await?;
+        reads.into_iter().next().ok_or(StoreError::Unsupported("an answer for each key"))
+    };
+    Ok(join_all(stores.into_iter().map(read)).await)
+}
+
+fn observation(read: &Result<Read, StoreError>) -> Observation {
+    let sighting = |document: &selfsame_core::Document| Sighting {
+        version: document.entry.version,
+        expiry: document.entry.expiry,
+        content: document.entry.content,
+        row: document.row_digest,
+        by_repair: false,
+    };
+    Observation::of(match read {
+        Ok(Read::Live(document)) => Presence::Live(sighting(document)),
+        Ok(Read::Marked(document)) => Presence::Marked(sighting(document)),
+        Ok(Read::Absent) => Presence::Absent,
+        Ok(Read::Unreadable(_)) => Presence::Unreadable,
+        Err(_) => Presence::Unreachable,
+    })
+}
+
+fn replica_row(node: String, read: &Result<Read, StoreError>, content: bool) -> ReplicaRow {
+    let (state, detail) = match read {
+        Ok(Read::Live(_)) => ("live", String::new()),
+        Ok(Read::Marked(_)) => ("marked", String::new()),
+        Ok(Read::Absent) => ("absent", String::new()),
+        Ok(Read::Unreadable(unreadable)) => ("unreadable", unreadable.reason.to_string()),
+        Err(error) => ("unreachable", error.to_string()),
+    };
+    let document = read.as_ref().ok().and_then(Read::document);
+    ReplicaRow {
+        node,
+        state,
+        detail,
+        version: document.map(|document| document.entry.version.0),
+        expiry: document.and_then(|document| document.entry.expiry).map(|expiry| expiry.to_string()),
+        content: document.map(|document| document.entry.content.to_string()),
+        document: document.filter(|_| content).map(|document| fields(&document.row)),
+    }
+}
+
+/// A row's fields as JSON. What JSON cannot hold exactly is shown as text.
+fn fields(row: &Row) -> serde_json::Map<String, serde_json::Value> {
+    let shown = |cell: &selfsame_core::Cell| match cell.value() {
+        Ok(value) => {
+            let text = render_json(&value);
+            serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+        }
+        Err(error) => serde_json::Value::String(error.to_string()),
+    };
+    row.cells().iter().map(|(name, cell)| (name.clone(), shown(cell))).collect()
+}
+
+fn described(verdict: &Verdict, collection: &CollectionSettings) -> String {
+    let node = |replica: selfsame_core::ReplicaIndex| collection.replicas[replica.0].node.as_str();
+    let nodes =
+        |targets: &[Target]| targets.iter().map(|target| node(target.replica)).collect::<Vec<_>>().join(", ");
+    match &verdict.decision {
+        Decision::Agree => "all replicas agree".to_owned(),
+        Decision::AgreeAsHeard => {
+            "the replicas that answered agree; of the others nothing is known".to_owned()
+        }
+        Decision::Copy { winner, targets } => format!("copy from {} to {}", node(*winner), nodes(targets)),
+        Decision::Delete { targets } => format!("delete from {}", nodes(targets)),
+        Decision::Wait => "wait: the document expires right now".to_owned(),
+        Decision::Hold(reason) => format!("hold ({}); hint: {}", reason.as_str(), reason.hint()),
+    }
+}
+
+fn causes(verdict: &Verdict, collection: &CollectionSettings) -> Vec<CauseRow> {
+    let (Decision::Copy { targets, .. } | Decision::Delete { targets }) = &verdict.decision else {
+        return Vec::new();
+    };
+    let row = |target: &Target| CauseRow {
+        node: collection.replicas[target.replica.0].node.to_string(),
+        cause: target.cause.as_str(),
+    };
+    targets.iter().map(row).collect()
+}
+
+fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
+    print_line(&format!("{} {} (shard {})", explanation.collection, explanation.key, explanation.shard))?;
+    let mut rows = table(&["replica", "state", "version", "expiry", "content", "cause"]);
+    for replica in &explanation.replicas {
+        let state = match replica.detail.as_str() {
+            "" => replica.state.to_owned(),
+            detail => format!("{}: {detail}", replica.state),
+        };
+        let cause = explanation.causes.iter().find(|cause| cause.node == replica.node);
+        rows.add_row([
+            replica.node.clone(),
+            state,
+            replica.version.map_or("-".to_owned(), |version| version.to_string()),
+            replica.expiry.clone().unwrap_or("-".to_owned()),
+            replica.content.as_deref().map_or("-".to_owned(), |content| content.chars().take(12).collect()),
+            cause.map_or("-", |cause| cause.cause).to_owned(),
+        ]);
+    }
+    print_line(&rows.to_string())?;
+    for replica in &explanation.replicas {
+        if let Some(document) = &replica.document {
+            print_line(&format!("{}: {}", replica.node, serde_json::to_string(document)?))?;
+        }
+    }
+    print_line(&format!("decision: {}", explanation.decision))?;
+    print_line(&format!("because:  {}", explanation.rule))
+}
