@@ -33,7 +33,7 @@ pub(crate) struct AgentArgs {
 pub(crate) async fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
     let parts = RuntimeParts {
-        stores: attached(&config, &args.name)?,
+        stores: attached(&config, &args.name).await?,
         fleet: Arc::new(config.fleet),
         name: args.name.clone(),
         clock: Arc::new(SystemClock),
@@ -49,13 +49,18 @@ pub(crate) async fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The stores of the agent's nodes, for every collection that has a replica there.
-fn attached(config: &FleetConfig, name: &AgentName) -> anyhow::Result<Vec<Attached>> {
+/// The stores of the agent's nodes, for every collection that has a replica there. Each is asked once, so that
+/// what it needs is set up and what is wrong with it is said at start; the agent runs all the same.
+async fn attached(config: &FleetConfig, name: &AgentName) -> anyhow::Result<Vec<Attached>> {
     let nodes = config.fleet.agent(name).map(|agent| agent.nodes.as_slice()).unwrap_or_default();
     let mut attached = Vec::new();
     for collection in &config.fleet.collections {
         for replica in collection.replicas.iter().filter(|replica| nodes.contains(&replica.node)) {
             let store = stores::open(config, collection, replica, Use::Repair)?.store;
+            if let Err(error) = store.identity().await {
+                let (collection, node) = (&collection.name, &replica.node);
+                writeln!(std::io::stderr(), "{collection} on {node}: {error}\nthe agent goes on and tries again")?;
+            }
             attached.push(Attached {
                 collection: collection.name.clone(),
                 node: replica.node.clone(),

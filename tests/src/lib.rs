@@ -1,0 +1,1 @@
+//! Whole fleets as processes, for the tests beside this library.
