@@ -23,7 +23,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let root = Workspace::here()?.root;
     let only = arguments.only.as_deref();
 
-    // End-to-end tests start the binary from the target folder, and cargo builds it for no other package.
+    // End-to-end tests start the binary from the target folder, and cargo builds it for no other package. It has
+    // the points at which those tests hold or kill it; the release binary has none.
     build_binary(&root)?;
     // Servers that tests start are installed here, before the first test: into `servers` of the target folder,
     // or into the folder that SELFSAME_SERVERS names.
@@ -55,7 +56,7 @@ struct Suite {
 
 fn build_binary(root: &Path) -> Result<()> {
     let status = cargo(root)
-        .args(["build", "--package", "selfsame"])
+        .args(["build", "--package", "selfsame", "--features", "failpoints"])
         .status()
         .context("cargo build does not start")?;
     if !status.success() {
@@ -74,7 +75,9 @@ fn nextest_version(root: &Path) -> Option<String> {
 fn nextest(root: &Path, only: Option<&str>) -> Result<Suite> {
     let mut command = cargo(root);
     // No retries, whatever the environment or a user's own configuration says.
-    command.args(["nextest", "run", "--workspace", "--no-fail-fast", "--retries", "0"]).args(only);
+    command
+        .args(["nextest", "run", "--workspace", "--all-features", "--no-fail-fast", "--retries", "0"])
+        .args(only);
     if stderr().is_terminal() {
         command.args(["--color", "always"]);
     }
@@ -84,13 +87,13 @@ fn nextest(root: &Path, only: Option<&str>) -> Result<Suite> {
 fn cargo_test(root: &Path, only: Option<&str>) -> Result<Suite> {
     let mut command = cargo(root);
     // `--tests` is every target that has tests, libraries and binaries included, but no doc tests: as nextest.
-    command.args(["test", "--workspace", "--tests", "--no-fail-fast"]).args(only);
+    command.args(["test", "--workspace", "--all-features", "--tests", "--no-fail-fast"]).args(only);
     suite("cargo test", Runner::Libtest, &mut command)
 }
 
 fn doc_tests(root: &Path) -> Result<Suite> {
     let mut command = cargo(root);
-    command.args(["test", "--doc", "--workspace", "--no-fail-fast"]);
+    command.args(["test", "--doc", "--workspace", "--all-features", "--no-fail-fast"]);
     suite("doc tests", Runner::Libtest, &mut command)
 }
 

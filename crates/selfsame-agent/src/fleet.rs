@@ -3,7 +3,7 @@
 
 use selfsame_core::{
     ALGORITHM, AgentName, CollectionName, Fingerprinter, Mapping, MappingError, MappingSpec, NodeName,
-    ShardCount, WallMicros,
+    Schedule, ShardCount, WallMicros,
 };
 use selfsame_wire::message::{CollectionHello, Hello, PROTOCOL};
 
@@ -68,6 +68,12 @@ impl FleetSettings {
 }
 
 impl CollectionSettings {
+    /// When its shards are exchanged; `None`: only when somebody asks.
+    pub fn schedule(&self) -> Option<Schedule> {
+        let every = self.exchange_every?;
+        Schedule::every(i64::try_from(every.as_micros()).unwrap_or(i64::MAX))
+    }
+
     /// The settings that change fingerprints or decisions: not throttle, schedule or brakes. Every field of the
     /// types is named in it, so that a field that is added to them counts from then on.
     fn decisive(&self) -> String {

@@ -19,5 +19,6 @@ pub mod progress;
 pub mod record;
 pub mod rpc;
 pub mod runtime;
+pub mod scheduler;
 pub mod settings;
 pub mod supervisor;

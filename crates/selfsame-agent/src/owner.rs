@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use selfsame_core::{AgentName, NodeName, RunId, ShardId, Slot, UnknownReason, WallMicros, owner};
+use selfsame_core::{
+    AgentName, CollectionName, NodeName, RunId, ShardId, Slot, UnknownReason, WallMicros, owner,
+};
 use selfsame_journal::{Journal, PlanId};
 use selfsame_wire::message::{Hello, ScanState, ShardShare, Share, StartRequest};
 use uuid::Uuid;
@@ -46,6 +48,8 @@ pub struct Owner {
     tasks: Supervisor,
     connections: OnceLock<Connections>,
     shares: Mutex<HashMap<RunId, Arc<RunShare>>>,
+    /// One pass over a collection at a time.
+    turns: Mutex<HashMap<CollectionName, Arc<tokio::sync::Mutex<()>>>>,
     /// Itself, for the tasks that it spawns.
     this: Weak<Owner>,
 }
@@ -95,6 +99,7 @@ impl Owner {
             tasks,
             connections: OnceLock::new(),
             shares: Mutex::default(),
+            turns: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -129,11 +134,15 @@ impl Owner {
         collection: &CollectionSettings,
         request: &StartRequest,
         share: &RunShare,
+        due: &(dyn Fn(ShardId) -> bool + Sync),
     ) -> Vec<ShardId> {
         let live = connections.membership.live().await;
         let Some(replica) = collection.replicas.first() else { return Vec::new() };
-        let wanted =
-            replica.mapping.shards.ids().filter(|shard| request.shard.is_none_or(|only| only == *shard));
+        let wanted = replica
+            .mapping
+            .shards
+            .ids()
+            .filter(|shard| request.shard.is_none_or(|only| only == *shard) && due(*shard));
         let own = wanted.filter(|shard| owner(&live, &collection.name, *shard) == Some(&self.name));
         let mut state = share.state.lock();
         let fresh: Vec<ShardId> = own.filter(|shard| !state.attempted.contains(shard)).collect();
@@ -174,6 +183,9 @@ impl Owner {
         share: Arc<RunShare>,
     ) -> Result<(), PeerError> {
         let connections = self.connections()?;
+        // Two passes over the same shards would only fence each other out.
+        let turn = self.turns.lock().entry(collection.name.clone()).or_default().clone();
+        let _turn = turn.lock().await;
         let run = RunId::of(&self.fleet.name, &collection.name, start.slot);
         let mandate = self.mandate(connections, &collection, start.dry_run).await;
         let first_pass = match collection.first_pass {
@@ -182,7 +194,12 @@ impl Owner {
         };
         let mut pass = self.pass(connections, &collection, mandate, &*share);
         pass.exchange.first_pass = first_pass;
-        let scan_since = start.scan.then_some(share.began);
+        // A scan that began in the slot will do for all shards of the slot.
+        let since = match (start.slot, collection.schedule()) {
+            (Slot::Scheduled(slot), Some(schedule)) => schedule.start(slot),
+            _ => share.began,
+        };
+        let scan_since = start.scan.then_some(since);
         let request = PassRequest { run, slot: start.slot, shards, scan_since };
         let report = self.recorded(connections, &collection, pass, &request, &start).await;
         share.state.lock().wire_bytes += report.wire_bytes;
@@ -203,6 +220,8 @@ impl Owner {
         let approval = record::approval(connections.journal.clone(), id.clone()).await;
         let approval = approval.map_err(|error| PeerError::Refused(error.to_string()))?;
         let planned = approval.repairs.len() as u64;
+        let turn = self.turns.lock().entry(collection.name.clone()).or_default().clone();
+        let _turn = turn.lock().await;
         let slot = Slot::AdHoc(Uuid::now_v7());
         let run = RunId::of(&self.fleet.name, &collection.name, slot);
         let pass = self.pass(connections, collection, Mandate::Approved(approval), &Silent);
@@ -287,12 +306,23 @@ fn carried_out(planned: u64, report: &PassReport) -> CarriedOut {
 #[async_trait]
 impl Starter for Owner {
     async fn start(&self, request: StartRequest) -> Result<Share, PeerError> {
+        self.start_due(request, &|_| true).await
+    }
+}
+
+impl Owner {
+    /// Starts this agent's share of a run as far as it is due.
+    pub async fn start_due(
+        &self,
+        request: StartRequest,
+        due: &(dyn Fn(ShardId) -> bool + Sync),
+    ) -> Result<Share, PeerError> {
         let connections = self.connections()?;
         let collection =
             self.fleet.collection(&request.collection).ok_or(PeerError::Unknown(UnknownReason::Config))?;
         let run = RunId::of(&self.fleet.name, &collection.name, request.slot);
         let share = self.share(run);
-        let shards = self.claimable(connections, collection, &request, &share).await;
+        let shards = self.claimable(connections, collection, &request, &share, due).await;
         if !shards.is_empty() {
             let Some(this) = self.this.upgrade() else { return Ok(share.snapshot()) };
             let (collection, share) = (collection.clone(), share.clone());

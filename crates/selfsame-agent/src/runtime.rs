@@ -16,6 +16,7 @@ use crate::operator::{OperatorParts, OperatorService, Sibling};
 use crate::owner::{Connections, Owner};
 use crate::peer::Peer;
 use crate::rpc::{GrpcPeer, ServeError, Server, Services};
+use crate::scheduler;
 use crate::settings::{AgentSettings, FleetSettings};
 use crate::supervisor::Supervisor;
 
@@ -86,6 +87,7 @@ impl Runtime {
             journal: journal.clone(),
             membership: membership.clone(),
         });
+        scheduler::spawn(&parts.fleet, &owner, &parts.clock, &tasks);
         let operator = OperatorService::new(OperatorParts {
             siblings: siblings(&parts.fleet, &parts.name, &options)?,
             fleet: parts.fleet,

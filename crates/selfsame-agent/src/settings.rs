@@ -60,8 +60,8 @@ pub struct CollectionSettings {
     pub replicas: Vec<ReplicaSettings>,
     /// How differences are decided.
     pub policy: Policy,
-    /// How often all shards are exchanged.
-    pub exchange_every: Duration,
+    /// How often all shards are exchanged; `None`: only when somebody asks.
+    pub exchange_every: Option<Duration>,
     /// What is done with verdicts.
     pub repair: RepairMode,
     /// What is done with the verdicts of the first pass.

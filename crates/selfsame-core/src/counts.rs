@@ -24,13 +24,13 @@ pub struct Counts {
 impl Counts {
     /// Adds another shard's.
     pub fn add(&mut self, other: &Counts) {
-        self.keys =         self.keys.saturating_add(other.keys);
-        self.mismatches =         self.mismatches.saturating_add(other.mismatches);
-        self.repaired =         self.repaired.saturating_add(other.repaired);
-        self.transient =         self.transient.saturating_add(other.transient);
-        self.moving =         self.moving.saturating_add(other.moving);
-        self.held =         self.held.saturating_add(other.held);
-        self.unreadable =         self.unreadable.saturating_add(other.unreadable);
-        self.document_bytes =         self.document_bytes.saturating_add(other.document_bytes);
+        self.keys = self.keys.saturating_add(other.keys);
+        self.mismatches = self.mismatches.saturating_add(other.mismatches);
+        self.repaired = self.repaired.saturating_add(other.repaired);
+        self.transient = self.transient.saturating_add(other.transient);
+        self.moving = self.moving.saturating_add(other.moving);
+        self.held = self.held.saturating_add(other.held);
+        self.unreadable = self.unreadable.saturating_add(other.unreadable);
+        self.document_bytes = self.document_bytes.saturating_add(other.document_bytes);
     }
 }

@@ -22,6 +22,7 @@ mod origin;
 mod placement;
 mod resolve;
 mod row;
+mod schedule;
 mod time;
 mod tombstone;
 mod value;
@@ -49,6 +50,7 @@ pub use resolve::{
     Decision, HoldReason, Moment, ObservedDeletes, Policy, Rule, Target, Ties, Verdict, Winner, resolve,
 };
 pub use row::{Cell, Row};
+pub use schedule::Schedule;
 pub use time::WallMicros;
 pub use tombstone::{Certainty, Tombstone, TombstoneCause};
 pub use value::{NonFinite, Value};

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use selfsame_core::{Confirmed, Decision, Key, Observation, RepairId, ReplicaIndex, Row, confirm};
+use selfsame_core::{
+    Confirmed, Decision, Key, Observation, RepairId, ReplicaIndex, Row, RowDigest, UnknownReason, confirm,
+};
 use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, FetchRequest};
 use tokio::time::Instant;
 
 use super::report::{Outcome, PlanReason, ShardReport};
-use super::{Exchange, Judged, Mandate, Task, reads, sighting};
+use super::{Exchange, Judged, Mandate, Member, Task, reads, sighting};
 use crate::peer::PeerError;
 
 /// Repairs in one batch, and bytes of documents.
@@ -165,12 +167,8 @@ impl Exchange {
                 let judged = batch[*index].judged;
                 sighting(&judged.observations[winner.0]).map(|sighting| (judged.key.clone(), sighting.row))
             };
-            let request = FetchRequest {
-                claim: claim.clone(),
-                node: member.node.clone(),
-                rows: indexes.iter().filter_map(observed).collect(),
-            };
-            let reply = member.peer.fetch(request).await;
+            let wanted: Vec<(Key, RowDigest)> = indexes.iter().filter_map(observed).collect();
+            let reply = fetch_rows(claim, member, &wanted).await;
             for (position, index) in indexes.into_iter().enumerate() {
                 rows[index] = match &reply {
                     Ok(fetched) => match fetched.get(position) {
@@ -239,6 +237,30 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Fetches rows, by halves where they are too large for one answer.
+async fn fetch_rows(
+    claim: &Claim,
+    member: &Member,
+    wanted: &[(Key, RowDigest)],
+) -> Result<Vec<Option<Row>>, PeerError> {
+    let mut rows = Vec::with_capacity(wanted.len());
+    let mut size = wanted.len().max(1);
+    while rows.len() < wanted.len() {
+        let chunk = &wanted[rows.len()..wanted.len().min(rows.len() + size)];
+        let request = FetchRequest { claim: claim.clone(), node: member.node.clone(), rows: chunk.to_vec() };
+        match member.peer.fetch(request).await {
+            Ok(fetched) if fetched.len() == chunk.len() => rows.extend(fetched),
+            Ok(fetched) => {
+                let why = format!("{} rows for {} keys", fetched.len(), chunk.len());
+                return Err(PeerError::Nonsense { agent: member.peer.name().clone(), why });
+            }
+            Err(PeerError::Unknown(UnknownReason::TooLarge)) if size > 1 => size = size.div_ceil(2),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(rows)
 }
 
 fn outcome_of_error(error: &PeerError) -> Outcome {

@@ -16,6 +16,8 @@ use selfsame_wire::message::{
 
 use super::repairing::Warrant;
 use super::replica::LocalReplica;
+use selfsame_wire::limits::FETCH_BYTES_MAX;
+
 use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::peer::{Peer, PeerError};
@@ -285,6 +287,11 @@ impl Peer for LocalAgent {
         let replica = self.replica(&request.claim.collection, &request.node)?;
         let (keys, rows): (Vec<Key>, Vec<_>) = request.rows.into_iter().unzip();
         let reads = replica.parts.store.read(&keys).await.map_err(|error| replica.silent(&error))?;
+        let bytes: usize =
+            reads.iter().filter_map(|read| read.document()).map(|found| found.row.value_bytes()).sum();
+        if bytes > FETCH_BYTES_MAX && keys.len() > 1 {
+            return Err(PeerError::Unknown(UnknownReason::TooLarge));
+        }
         let unchanged = |(read, row): (selfsame_store::Read, _)| match read.document() {
             Some(document) if document.row_digest == row => Some(document.row.clone()),
             _ => None,
@@ -298,6 +305,13 @@ impl Peer for LocalAgent {
         let replica = self.replica(&request.claim.collection, &request.node)?;
         if replica.parts.collection.repair == RepairMode::Off {
             return Err(PeerError::Refused("repair is off".to_owned()));
+        }
+        // A pause that was answered holds for what was approved, too: no write starts after it.
+        let (journal, collection, now) =
+            (self.parts.journal.clone(), request.claim.collection.clone(), self.parts.clock.now());
+        let paused = blocking(move || journal.paused(&collection, now)).await;
+        if paused.map_err(|error| self.broken(&error))?.is_some() {
+            return Err(PeerError::Refused("repairs are paused".to_owned()));
         }
         let approved = matches!(request.authority, Authority::Approved(_));
         let warrant = Warrant { run: request.claim.run, epoch: request.claim.epoch, approved };

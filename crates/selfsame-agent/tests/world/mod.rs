@@ -83,7 +83,7 @@ pub fn collection_settings() -> CollectionSettings {
             version_kind: VersionKind::Time,
             clock_skew_max: 300_000_000,
         },
-        exchange_every: Duration::from_secs(3600),
+        exchange_every: None,
         repair: RepairMode::Auto,
         first_pass: FirstPass::Auto,
         settle: Duration::from_secs(2),

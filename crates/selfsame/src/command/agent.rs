@@ -59,7 +59,10 @@ async fn attached(config: &FleetConfig, name: &AgentName) -> anyhow::Result<Vec<
             let store = stores::open(config, collection, replica, Use::Repair)?.store;
             if let Err(error) = store.identity().await {
                 let (collection, node) = (&collection.name, &replica.node);
-                writeln!(std::io::stderr(), "{collection} on {node}: {error}\nthe agent goes on and tries again")?;
+                writeln!(
+                    std::io::stderr(),
+                    "{collection} on {node}: {error}\nthe agent goes on and tries again"
+                )?;
             }
             attached.push(Attached {
                 collection: collection.name.clone(),

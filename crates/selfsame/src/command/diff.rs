@@ -7,10 +7,15 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use selfsame_core::{CollectionName, ShardId};
+use selfsame_wire::v1;
+use uuid::Uuid;
 
+use super::run::follow;
 use super::{chosen, load};
+use crate::client::ask;
+use crate::config::FleetConfig;
 use crate::direct::Direct;
-use crate::output::{Output, Summary, Terminal, print_json, print_summary};
+use crate::output::{ItemRow, Output, Summary, Terminal, print_json, print_summary};
 
 /// `selfsame diff …`
 #[derive(Debug, Args)]
@@ -39,6 +44,9 @@ pub(crate) struct DiffArgs {
 pub(crate) async fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
     let collections = chosen(&config, args.collection.as_ref())?;
+    if !args.direct {
+        return ask_agents(args, &config).await;
+    }
     let direct = Direct::open(&config, &collections)?;
     let mut worst = 0;
     let mut summaries = Vec::new();
@@ -65,6 +73,34 @@ pub(crate) async fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     }
     match (args.output, summaries.as_slice()) {
         (Output::Text, _) => {}
+        (Output::Json, [summary]) => print_json(summary)?,
+        (Output::Json, summaries) => print_json(&summaries)?,
+    }
+    Ok(ExitCode::from(worst))
+}
+
+/// A dry run by the agents, and its items.
+async fn ask_agents(args: &DiffArgs, config: &FleetConfig) -> anyhow::Result<ExitCode> {
+    let request = v1::RunRequest {
+        collection: args.collection.as_ref().map(ToString::to_string).unwrap_or_default(),
+        shard: args.shard,
+        scan: true,
+        dry_run: true,
+        wait: true,
+        request: Uuid::now_v7().as_bytes().to_vec(),
+    };
+    let mut summaries = Vec::new();
+    for summary in follow(config, &request, args.output).await? {
+        let limit = u32::try_from(args.limit).unwrap_or(u32::MAX);
+        let show = &v1::ShowRequest { run: summary.run.clone(), limit };
+        let reply: v1::ShowReply =
+            ask(config, |mut client| async move { client.show(show.clone()).await }).await?;
+        let items = reply.items.iter().map(ItemRow::told).collect();
+        summaries.push(summary.with_rows(items, reply.truncated));
+    }
+    let worst = summaries.iter().map(Summary::exit_code).fold(0, super::worse);
+    match (args.output, summaries.as_slice()) {
+        (Output::Text, summaries) => summaries.iter().try_for_each(print_summary)?,
         (Output::Json, [summary]) => print_json(summary)?,
         (Output::Json, summaries) => print_json(&summaries)?,
     }

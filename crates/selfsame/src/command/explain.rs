@@ -7,16 +7,19 @@ use clap::Args;
 use futures_util::future::join_all;
 use selfsame_agent::clock::{Clock, SystemClock};
 use selfsame_agent::settings::CollectionSettings;
+use selfsame_core::WallMicros;
 use selfsame_core::{
     CollectionName, Decision, Key, Moment, Observation, Presence, Row, Sighting, Target, Verdict,
     render_json, resolve,
 };
 use selfsame_store::{Read, StoreError};
+use selfsame_wire::v1;
 use serde::Serialize;
 
 use super::{chosen, load};
+use crate::client::{ask, tell_silent};
 use crate::config::FleetConfig;
-use crate::output::{OUTPUT_VERSION, Output, print_json, print_line, table};
+use crate::output::{ItemRow, OUTPUT_VERSION, Output, print_json, print_line, table, verdict_name};
 use crate::stores::{self, Use};
 
 /// `selfsame explain …`
@@ -49,14 +52,30 @@ struct Explanation {
     shard: u32,
     replicas: Vec<ReplicaRow>,
     decision: String,
-    rule: &'static str,
+    rule: String,
     causes: Vec<CauseRow>,
+    /// What runs did with the key, the newest first; only agents know.
+    history: Vec<HistoryRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct HistoryRow {
+    at: String,
+    run: String,
+    #[serde(flatten)]
+    item: ItemRow,
+}
+
+impl HistoryRow {
+    fn told(item: &v1::RunItem) -> HistoryRow {
+        HistoryRow { at: WallMicros(item.at).to_string(), run: item.run.clone(), item: ItemRow::told(item) }
+    }
 }
 
 #[derive(Debug, Serialize)]
 struct ReplicaRow {
     node: String,
-    state: &'static str,
+    state: String,
     detail: String,
     version: Option<i64>,
     expiry: Option<String>,
@@ -68,13 +87,16 @@ struct ReplicaRow {
 #[derive(Debug, Serialize)]
 struct CauseRow {
     node: String,
-    cause: &'static str,
+    cause: String,
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
     let collection = chosen(&config, Some(&args.collection))?[0];
+    if !args.direct {
+        return ask_agents(args, &config).await;
+    }
     let key = Key::from_typed(&args.key);
     let reads = read_everywhere(&config, collection, &key).await?;
     let observations: Vec<Observation> = reads.iter().map(observation).collect();
@@ -89,8 +111,9 @@ pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         shard: digest.shard(collection.replicas[0].mapping.shards).0,
         replicas: nodes.zip(&reads).map(|(node, read)| replica_row(node, read, args.content)).collect(),
         decision: described(&verdict, collection),
-        rule: verdict.rule.describe(),
+        rule: verdict.rule.describe().to_owned(),
         causes: causes(&verdict, collection),
+        history: Vec::new(),
     };
     match args.output {
         Output::Json => print_json(&explanation)?,
@@ -100,6 +123,54 @@ pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         Decision::Agree => 0,
         Decision::AgreeAsHeard | Decision::Wait => 2,
         Decision::Copy { .. } | Decision::Delete { .. } | Decision::Hold(_) => 1,
+    }))
+}
+
+/// What the agents see: fresh reads, what their ledgers remember, and what runs did with the key.
+async fn ask_agents(args: &ExplainArgs, config: &FleetConfig) -> anyhow::Result<ExitCode> {
+    if args.content {
+        anyhow::bail!(super::Usage(
+            "agents do not hand out documents; hint: `--content` goes with `--direct`".to_owned()
+        ));
+    }
+    let request = &v1::ExplainRequest { collection: args.collection.to_string(), key: args.key.clone() };
+    let reply: v1::ExplainReply =
+        ask(config, |mut client| async move { client.explain(request.clone()).await }).await?;
+    tell_silent(&reply.silent)?;
+    let verdict = verdict_name(reply.verdict());
+    let replica = |seen: &v1::NodeObservation| ReplicaRow {
+        node: seen.node.clone(),
+        state: seen.state.clone(),
+        detail: match (seen.detail.as_str(), seen.remembered, seen.by_repair) {
+            ("", true, _) => "the replica once held it".to_owned(),
+            ("", _, true) => "written by a repair".to_owned(),
+            (detail, _, _) => detail.to_owned(),
+        },
+        version: seen.version,
+        expiry: seen.expiry.map(|at| WallMicros(at).to_string()),
+        content: Some(hex::encode(&seen.content_digest)).filter(|content| !content.is_empty()),
+        document: None,
+    };
+    let cause = |seen: &v1::NodeObservation| CauseRow { node: seen.node.clone(), cause: seen.cause.clone() };
+    let explanation = Explanation {
+        version: OUTPUT_VERSION,
+        collection: reply.collection,
+        key: reply.key,
+        shard: reply.shard,
+        replicas: reply.observations.iter().map(replica).collect(),
+        decision: reply.decision,
+        rule: reply.rule,
+        causes: reply.observations.iter().filter(|seen| !seen.cause.is_empty()).map(cause).collect(),
+        history: reply.history.iter().map(HistoryRow::told).collect(),
+    };
+    match args.output {
+        Output::Json => print_json(&explanation)?,
+        Output::Text => print_text(&explanation)?,
+    }
+    Ok(ExitCode::from(match verdict {
+        "in_sync" => 0,
+        "diverged" => 1,
+        _ => 2,
     }))
 }
 
@@ -146,7 +217,7 @@ fn replica_row(node: String, read: &Result<Read, StoreError>, content: bool) -> 
     let document = read.as_ref().ok().and_then(Read::document);
     ReplicaRow {
         node,
-        state,
+        state: state.to_owned(),
         detail,
         version: document.map(|document| document.entry.version.0),
         expiry: document.and_then(|document| document.entry.expiry).map(|expiry| expiry.to_string()),
@@ -189,7 +260,7 @@ fn causes(verdict: &Verdict, collection: &CollectionSettings) -> Vec<CauseRow> {
     };
     let row = |target: &Target| CauseRow {
         node: collection.replicas[target.replica.0].node.to_string(),
-        cause: target.cause.as_str(),
+        cause: target.cause.to_string(),
     };
     targets.iter().map(row).collect()
 }
@@ -199,7 +270,7 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
     let mut rows = table(&["replica", "state", "version", "expiry", "content", "cause"]);
     for replica in &explanation.replicas {
         let state = match replica.detail.as_str() {
-            "" => replica.state.to_owned(),
+            "" => replica.state.clone(),
             detail => format!("{}: {detail}", replica.state),
         };
         let cause = explanation.causes.iter().find(|cause| cause.node == replica.node);
@@ -209,7 +280,7 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
             replica.version.map_or("-".to_owned(), |version| version.to_string()),
             replica.expiry.clone().unwrap_or("-".to_owned()),
             replica.content.as_deref().map_or("-".to_owned(), |content| content.chars().take(12).collect()),
-            cause.map_or("-", |cause| cause.cause).to_owned(),
+            cause.map_or("-", |cause| &cause.cause).to_owned(),
         ]);
     }
     print_line(&rows.to_string())?;
@@ -219,5 +290,10 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
         }
     }
     print_line(&format!("decision: {}", explanation.decision))?;
-    print_line(&format!("because:  {}", explanation.rule))
+    print_line(&format!("because:  {}", explanation.rule))?;
+    for past in &explanation.history {
+        let HistoryRow { at, run, item } = past;
+        print_line(&format!("history:  {at} run {run}: {} on {}: {}", item.cause, item.node, item.outcome))?;
+    }
+    Ok(())
 }

@@ -169,7 +169,7 @@ fn settings(
         name,
         replicas,
         policy,
-        exchange_every: section.section("schedule")?.value("exchange", units::every)?.value,
+        exchange_every: section.section("schedule")?.value("exchange", units::exchange)?.value,
         repair: match section.text("repair")?.value {
             "auto" => RepairMode::Auto,
             "approve" => RepairMode::Approve,

@@ -143,7 +143,7 @@ impl Setting {
             Kind::Size { min, max } => format!("size, {min} to {max}"),
             Kind::Share => "share, 0% to 100%".to_owned(),
             Kind::Duration { min, max } => format!("duration, {min} to {max}"),
-            Kind::Every { min, max } => format!("every DURATION, {min} to {max}"),
+            Kind::Every { min, max } => format!("every DURATION, {min} to {max}; or off"),
             Kind::Choice(Choice { built: [only], .. }) => format!("only {only}"),
             Kind::Choice(choice) => format!("one of {}", choice.built.join(", ")),
             Kind::ChoiceOrSection(choice) => format!("one of {}, or a mapping", choice.built.join(", ")),

@@ -144,7 +144,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         // A shorter interval would be a busy loop, a longer one a forgotten fleet.
         Every { min: "1s", max: "31d" },
         Default("every 6h"),
-        "How often all shards are scanned, compared and repaired.",
+        "How often all shards are scanned, compared and repaired. `off`: only when somebody asks.",
     ),
     later("collections[].schedule.scan", "When the replicas are scanned, if not with the exchange."),
     later("collections[].schedule.sampled", "When a sample of the keys is read past the index."),

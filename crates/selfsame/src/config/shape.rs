@@ -257,9 +257,10 @@ fn check_text(text: &str, setting: &Setting) -> Result<(), Refusal> {
         Kind::Duration { min, max } => {
             within((units::duration(min)?..=units::duration(max)?).contains(&units::duration(text)?))
         }
-        Kind::Every { min, max } => {
-            within((units::duration(min)?..=units::duration(max)?).contains(&units::every(text)?))
-        }
+        Kind::Every { min, max } => match units::exchange(text)? {
+            None => Ok(()),
+            Some(every) => within((units::duration(min)?..=units::duration(max)?).contains(&every)),
+        },
         Kind::Choice(choice) | Kind::ChoiceOrSection(choice) => check_choice(text, choice, setting),
         Kind::Section | Kind::Sections | Kind::Replicas => Ok(()),
     }

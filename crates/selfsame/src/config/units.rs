@@ -61,9 +61,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Refusal> {
     humantime::parse_duration(text).map_err(|_| refused())
 }
 
+/// `every 6h`, or `off` for a collection that is only compared when somebody asks.
+pub(super) fn exchange(text: &str) -> Result<Option<Duration>, Refusal> {
+    if text == "off" { Ok(None) } else { every(text).map(Some) }
+}
+
 /// `every 6h`. Cron has its own answer, since it is a known form that is not built.
 pub(super) fn every(text: &str) -> Result<Duration, Refusal> {
-    const HINT: &str = "write `every` and a duration, such as `every 6h`";
+    const HINT: &str = "write `every` and a duration, such as `every 6h`, or `off`";
     if let Some(interval) = text.strip_prefix("every ") {
         return duration(interval.trim());
     }

@@ -179,7 +179,7 @@ fn fleet_yaml(addresses: &[SocketAddr]) -> String {
     expiry: {{ field: expires_at, unit: us }}
     shards: 16
     replicas: [{}]
-    schedule: {{ exchange: every 6h }}
+    schedule: {{ exchange: off }}
     repair: auto
     first_pass: auto
     settle: {}ms
