@@ -16,6 +16,7 @@ pub mod owner;
 pub mod pass;
 pub mod peer;
 pub mod progress;
+mod pruning;
 pub mod record;
 pub mod rpc;
 pub mod runtime;

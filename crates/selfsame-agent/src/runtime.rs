@@ -15,6 +15,7 @@ use crate::membership::Membership;
 use crate::operator::{OperatorParts, OperatorService, Sibling};
 use crate::owner::{Connections, Owner};
 use crate::peer::Peer;
+use crate::pruning;
 use crate::rpc::{GrpcPeer, ServeError, Server, Services};
 use crate::scheduler;
 use crate::settings::{AgentSettings, FleetSettings};
@@ -87,6 +88,7 @@ impl Runtime {
             journal: journal.clone(),
             membership: membership.clone(),
         });
+        pruning::spawn(journal.clone(), &parts.fleet.journal, parts.clock.clone(), &tasks);
         scheduler::spawn(&parts.fleet, &owner, &parts.clock, &tasks);
         let operator = OperatorService::new(OperatorParts {
             siblings: siblings(&parts.fleet, &parts.name, &options)?,

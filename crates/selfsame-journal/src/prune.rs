@@ -17,8 +17,8 @@ pub struct Retention {
     /// Runs, items and settled intents (`retention`). Intents are kept at least as long as tombstones, since
     /// they tell which rows a repair wrote.
     pub runs: Duration,
-    /// Observed tombstones (`tombstone_retention`).
-    pub observed: Duration,
+    /// Observed tombstones (`tombstone_retention`); `None` keeps them for good.
+    pub observed: Option<Duration>,
 }
 
 /// How much was pruned.
@@ -62,15 +62,17 @@ impl Journal {
             let mut work = Work { transaction, left: rows_max };
             let images = before(now, retention.before_images);
             let runs = before(now, retention.runs);
-            let intents = before(now, retention.runs.max(retention.observed));
-            let observed = before(now, retention.observed);
+            let intents = before(now, retention.runs.max(retention.observed.unwrap_or_default()));
             let mut pruned = Pruned {
                 before_images: work.step(EMPTY_IMAGES, images)?,
                 intents: work.step(DELETE_INTENTS, intents)?,
                 items: work.step(DELETE_ITEMS, runs)?,
                 shard_results: work.step(DELETE_SHARD_RESULTS, runs)?,
                 runs: work.step(DELETE_RUNS, runs)?,
-                tombstones: work.step(DELETE_OBSERVED, observed)?,
+                tombstones: match retention.observed {
+                    Some(observed) => work.step(DELETE_OBSERVED, before(now, observed))?,
+                    None => 0,
+                },
                 plan_items: work.step(DELETE_PLAN_ITEMS, now)?,
                 plans: work.step(DELETE_PLANS, now)?,
                 pauses: work.step(DELETE_PAUSES, now)?,

@@ -16,11 +16,11 @@ fn micros(count: u64) -> Duration {
 }
 
 fn retention() -> Retention {
-    Retention { before_images: micros(20), runs: micros(50), observed: micros(30) }
+    Retention { before_images: micros(20), runs: micros(50), observed: Some(micros(30)) }
 }
 
 fn forever() -> Retention {
-    Retention { before_images: Duration::MAX, runs: Duration::MAX, observed: Duration::MAX }
+    Retention { before_images: Duration::MAX, runs: Duration::MAX, observed: None }
 }
 
 fn intent(number: u8, at: i64) -> Intent {
@@ -72,7 +72,7 @@ fn intents_are_kept_as_long_as_tombstones() {
     journal.write_intents(&[intent(1, 10)]).unwrap();
     let after = Some(RowDigest([1; 32]));
     journal.write_outcomes(&[(RepairId::from_bytes([1; 16]), IntentOutcome::Applied { after })]).unwrap();
-    journal.prune(NOW, &Retention { observed: micros(95), ..retention() }, 100).unwrap();
+    journal.prune(NOW, &Retention { observed: Some(micros(95)), ..retention() }, 100).unwrap();
     assert_eq!(journal.last_repair(&products(), &node("node-a"), &[key(1).1]).unwrap(), [after]);
     journal.prune(NOW, &retention(), 100).unwrap();
     assert_eq!(journal.last_repair(&products(), &node("node-a"), &[key(1).1]).unwrap(), [None]);

@@ -1,0 +1,45 @@
+//! Keeps the journal as small as its retentions allow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use selfsame_journal::{Journal, Retention};
+
+use crate::blocking::blocking;
+use crate::clock::Clock;
+use crate::settings::JournalSettings;
+use crate::supervisor::Supervisor;
+
+/// How often it is looked: retentions are counted in days.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+
+/// Rows that one transaction prunes: it holds up repairs for some milliseconds at most.
+const ROWS_AT_ONCE: usize = 1_000;
+
+/// Starts the task.
+pub(crate) fn spawn(
+    journal: Arc<Journal>,
+    settings: &JournalSettings,
+    clock: Arc<dyn Clock>,
+    tasks: &Supervisor,
+) {
+    let retention = Retention {
+        before_images: settings.undo_retention,
+        runs: settings.retention,
+        // What a replica remembers as gone is kept until there are rules that may end it.
+        observed: None,
+    };
+    tasks.spawn("prune", async move {
+        loop {
+            let (journal, now) = (journal.clone(), clock.now());
+            let more = match blocking(move || journal.prune(now, &retention, ROWS_AT_ONCE)).await {
+                Ok(pruned) => pruned.more,
+                Err(error) => {
+                    tracing::error!(%error, "the journal is not pruned; hint: it grows until this is mended");
+                    false
+                }
+            };
+            tokio::time::sleep(if more { Duration::from_millis(50) } else { LOOK_EVERY }).await;
+        }
+    });
+}
