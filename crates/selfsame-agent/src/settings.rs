@@ -17,8 +17,6 @@ pub struct FleetSettings {
     pub collections: Vec<CollectionSettings>,
     /// Keys the digests; may be empty. The same on every agent.
     pub secret: Vec<u8>,
-    /// How long a claim lasts without renewal.
-    pub lease: Duration,
     /// Listen and dial beyond loopback without TLS.
     pub insecure: bool,
     /// What the journal keeps, and for how long.

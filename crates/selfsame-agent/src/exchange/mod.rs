@@ -120,8 +120,15 @@ impl Exchange {
         if keys.is_empty() {
             return Ok(());
         }
-        let judged = self.confirm(claim, &asked, keys).await;
-        let confirmed_at = Instant::now();
+        // The reads of one confirm are bounded; verdicts are weighed together, whatever their number. What was
+        // confirmed first is read again if its turn comes late.
+        let mut judged = Vec::with_capacity(keys.len());
+        let mut confirmed_at = None;
+        for chunk in keys.chunks(self.collection.confirm_keys_max.max(1)) {
+            judged.extend(self.confirm(claim, &asked, chunk.to_vec()).await);
+            confirmed_at.get_or_insert_with(Instant::now);
+        }
+        let confirmed_at = confirmed_at.unwrap_or_else(Instant::now);
         let tasks = self.resolve(&judged, report);
         if let Some(reason) = self.brake(claim.shard, &tasks, report) {
             report.planned = Some(reason);

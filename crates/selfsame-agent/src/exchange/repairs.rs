@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use selfsame_core::{
-    Confirmed, Decision, Key, Observation, RepairId, ReplicaIndex, Row, RowDigest, UnknownReason, confirm,
+    Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, UnknownReason, confirm,
 };
 use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, FetchRequest};
 use tokio::time::Instant;
@@ -218,7 +218,8 @@ impl Exchange {
     }
 
     /// Reads back what was written. A repair whose row stands but is not the winner's document is
-    /// incomparable; a row that a client wrote since is the client's, and fine.
+    /// incomparable; a row that a client wrote since is the client's, and fine. An insert whose source was deleted
+    /// meanwhile is withdrawn: what was deleted does not come back.
     async fn verify(&self, claim: &Claim, asked: &[bool], done: &mut [Done<'_>]) {
         let written: Vec<usize> =
             (0..done.len()).filter(|index| done[*index].outcome == Outcome::Repaired).collect();
@@ -229,12 +230,39 @@ impl Exchange {
         let fresh = reads::observe(claim, &self.members, asked, &keys, false).await;
         for (index, fresh) in written.into_iter().zip(fresh) {
             let task = &done[index].task;
+            let target = task.target.replica;
             let Some(winner) = task.winner else { continue };
             let Some(wanted) = sighting(&task.judged.observations[winner.0]) else { continue };
-            let Some(found) = sighting(&fresh[task.target.replica.0]) else { continue };
-            if found.by_repair && !found.same_document(wanted) {
+            let Some(found) = sighting(&fresh[target.0]).filter(|found| found.by_repair) else { continue };
+            let inserted = task.judged.observations[target.0].presence == Presence::Absent;
+            if inserted && fresh[winner.0].presence == Presence::Absent {
+                done[index].outcome = self.withdraw(claim, task, found.row).await;
+            } else if !found.same_document(wanted) {
                 done[index].outcome = Outcome::Incomparable;
             }
+        }
+    }
+
+    /// Deletes what this repair inserted, if it still stands.
+    async fn withdraw(&self, claim: &Claim, task: &Task<'_>, row: RowDigest) -> Outcome {
+        let member = &self.members[task.target.replica.0];
+        let item = ApplyItem {
+            repair: RepairId::of(claim.run, &member.node, task.judged.key_digest, Some(row), None),
+            key: task.judged.key.clone(),
+            expected: Some(row),
+            row: None,
+            cause: task.target.cause,
+        };
+        let request = ApplyRequest {
+            claim: claim.clone(),
+            node: member.node.clone(),
+            authority: self.authority(),
+            items: vec![item],
+        };
+        tracing::info!(node = %member.node, key = %task.judged.key, "a copy is withdrawn: its source was deleted");
+        match member.peer.apply(request).await {
+            Ok(_) => Outcome::Changed,
+            Err(error) => outcome_of_error(&error),
         }
     }
 }

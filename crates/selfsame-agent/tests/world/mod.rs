@@ -127,7 +127,6 @@ impl World {
             agents: ["a", "b", "c"].into_iter().zip(nodes()).map(agent).collect(),
             collections: vec![collection],
             secret: b"secret".to_vec(),
-            lease: Duration::from_secs(30),
             insecure: false,
             journal: JournalSettings {
                 before_images: true,

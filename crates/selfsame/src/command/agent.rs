@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use selfsame_agent::assembly::Attached;
 use selfsame_agent::clock::SystemClock;
+use selfsame_agent::metrics::StoreCounters;
 use selfsame_agent::runtime::{Runtime, RuntimeError, RuntimeParts};
 use selfsame_agent::supervisor::Supervisor;
 use selfsame_core::AgentName;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use super::{Usage, load};
 use crate::config::FleetConfig;
-use crate::stores::{self, Use};
+use crate::stores::{self, Opened, Use};
 
 /// `selfsame agent …`
 #[derive(Debug, Args)]
@@ -32,8 +33,10 @@ pub(crate) struct AgentArgs {
 /// Runs the command.
 pub(crate) async fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
+    let (stores, store_counters) = attached(&config, &args.name).await?;
     let parts = RuntimeParts {
-        stores: attached(&config, &args.name).await?,
+        stores,
+        store_counters,
         fleet: Arc::new(config.fleet),
         name: args.name.clone(),
         clock: Arc::new(SystemClock),
@@ -51,12 +54,15 @@ pub(crate) async fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
 
 /// The stores of the agent's nodes, for every collection that has a replica there. Each is asked once, so that
 /// what it needs is set up and what is wrong with it is said at start; the agent runs all the same.
-async fn attached(config: &FleetConfig, name: &AgentName) -> anyhow::Result<Vec<Attached>> {
+async fn attached(
+    config: &FleetConfig,
+    name: &AgentName,
+) -> anyhow::Result<(Vec<Attached>, Vec<StoreCounters>)> {
     let nodes = config.fleet.agent(name).map(|agent| agent.nodes.as_slice()).unwrap_or_default();
-    let mut attached = Vec::new();
+    let (mut attached, mut counted) = (Vec::new(), Vec::new());
     for collection in &config.fleet.collections {
         for replica in collection.replicas.iter().filter(|replica| nodes.contains(&replica.node)) {
-            let store = stores::open(config, collection, replica, Use::Repair)?.store;
+            let Opened { store, counters } = stores::open(config, collection, replica, Use::Repair)?;
             if let Err(error) = store.identity().await {
                 let (collection, node) = (&collection.name, &replica.node);
                 writeln!(
@@ -64,14 +70,12 @@ async fn attached(config: &FleetConfig, name: &AgentName) -> anyhow::Result<Vec<
                     "{collection} on {node}: {error}\nthe agent goes on and tries again"
                 )?;
             }
-            attached.push(Attached {
-                collection: collection.name.clone(),
-                node: replica.node.clone(),
-                store,
-            });
+            let (collection, node) = (collection.name.clone(), replica.node.clone());
+            counted.push(StoreCounters { collection: collection.clone(), node: node.clone(), counters });
+            attached.push(Attached { collection, node, store });
         }
     }
-    Ok(attached)
+    Ok((attached, counted))
 }
 
 /// The first signal drains; the second ends the process at once.

@@ -96,7 +96,6 @@ const CASES: &[Case] = &[
              confirm_keys_max: 0\n    apply_within: 0s\n    brakes: { repair_share_max: 110% }\n    throttle: { \
              rows_per_second: 0 }\n    schedule: { exchange: every 10ms }\n",
             ),
-            ("", "claims: { lease: 1ms }\n"),
         ],
     ),
     (

@@ -104,11 +104,6 @@ pub(super) fn journal(section: Section<'_>, problems: &mut Problems) -> Option<J
     })
 }
 
-/// Reads the lease of `claims`.
-pub(super) fn lease(section: Section<'_>) -> Option<Duration> {
-    section.value("lease", units::duration).map(|lease| lease.value)
-}
-
 /// A path as seen from the process: relative ones start at the directory of the file.
 pub(super) fn below(directory: &Path, path: At<PathBuf>) -> At<PathBuf> {
     // `./` in the middle of a path says nothing; `..` stays, since links make it mean more than it shows.

@@ -15,10 +15,10 @@ fn read(text: &str) -> FleetConfig {
     parse(text, Path::new("conf"), "fleet.yaml").unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// The collections, journal and lease in full, to be compared as text.
+/// The collections and the journal in full, to be compared as text.
 fn settings(config: &FleetConfig) -> String {
     let fleet = &config.fleet;
-    format!("{:#?}\n{:#?}\n{:?}", fleet.collections, fleet.journal, fleet.lease)
+    format!("{:#?}\n{:#?}", fleet.collections, fleet.journal)
 }
 
 #[test]

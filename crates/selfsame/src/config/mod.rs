@@ -160,7 +160,6 @@ fn read(root: &Node, directory: &Path, problems: &mut Problems) -> Option<FleetC
     };
     let collections = collections(top, &around, problems);
     let journal = top.section("journal").and_then(|journal| fleet::journal(journal, problems));
-    let lease = top.section("claims").and_then(fleet::lease);
 
     Some(FleetConfig {
         fleet: FleetSettings {
@@ -168,7 +167,6 @@ fn read(root: &Node, directory: &Path, problems: &mut Problems) -> Option<FleetC
             agents: agents.into_iter().map(AgentDraft::finish).collect::<Option<_>>()?,
             collections: collections?,
             secret: secret?,
-            lease: lease?,
             insecure,
             journal: journal?,
         },

@@ -278,12 +278,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Default("replicas"),
         "`replicas`: a majority of the agents that hold a replica of the shard grants it.",
     ),
-    row(
-        "claims.lease",
-        Duration { min: "1s", max: "1h" },
-        Default("30s"),
-        "How long a claim lasts without renewal. Another agent takes over after it.",
-    ),
+    later("claims.lease", "How long a claim keeps other agents away without renewal."),
     row(
         "secret_file",
         Path,
