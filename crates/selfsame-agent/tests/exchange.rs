@@ -198,3 +198,69 @@ async fn a_slot_is_completed_once() {
     assert_eq!(report.shards.len(), 4);
     assert!(world.journals.iter().all(|journal| completed(journal) == 4));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_write_between_confirm_and_repair_wins() {
+    let world = filled(20);
+    world.pass().await;
+    world.stores[0].put(row(5, 200, r#"{"name":"newer"}"#));
+    world.stores[2].put(row(5, 200, r#"{"name":"newer"}"#));
+    let (target, newest) = (world.stores[1].clone(), row(5, 300, r#"{"name":"newest"}"#));
+    let written = newest.clone();
+    world.interrupt(1, Call::Apply, move || target.put(written));
+    let report = world.pass().await;
+    assert_eq!(items(&report).iter().map(|item| &item.outcome).collect::<Vec<_>>(), [&Outcome::Changed]);
+    assert_eq!(world.stores[1].row(&Key::integer(5)), Some(newest));
+    assert_eq!(report.verdict(), ShardVerdict::Unknown(UnknownReason::Moving));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_to_an_ignored_member_alone_stops_a_repair() {
+    let world = filled(20);
+    world.pass().await;
+    world.stores[0].put(row(5, 200, r#"{"name":"newer"}"#));
+    world.stores[2].put(row(5, 200, r#"{"name":"newer"}"#));
+    let (target, viewed) = (world.stores[1].clone(), row(5, 100, r#"{"name":"5","views":9}"#));
+    let written = viewed.clone();
+    world.interrupt(1, Call::Apply, move || target.put(written));
+    let report = world.pass().await;
+    assert_eq!(items(&report).iter().map(|item| &item.outcome).collect::<Vec<_>>(), [&Outcome::Changed]);
+    assert_eq!(world.stores[1].row(&Key::integer(5)), Some(viewed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_whose_source_is_deleted_meanwhile_is_withdrawn() {
+    let world = filled(20);
+    world.pass().await;
+    world.stores[0].put(row(1000, 200, "{}"));
+    let source = world.stores[0].clone();
+    world.interrupt(1, Call::Apply, move || assert!(source.delete(&Key::integer(1000))));
+    let report = world.pass().await;
+    assert!(items(&report).iter().all(|item| item.outcome == Outcome::Changed), "{:?}", items(&report));
+    assert!(world.stores.iter().all(|store| store.row(&Key::integer(1000)).is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_repair_is_settled_by_reading() {
+    let world = filled(20);
+    world.pass().await;
+    world.stores[0].put(row(1000, 200, "{}"));
+    world.faults[1].push(Call::Apply, Some(Fault::LoseAnswer));
+    let report = world.pass().await;
+    assert_eq!(report.verdict(), ShardVerdict::Diverged, "nobody knows whether it was written");
+    let after = world.pass().await;
+    assert!(matches!(after.verdict(), ShardVerdict::InSync { .. }), "{:?}", after.verdict());
+    assert!(world.all_the_same());
+    let open = world.journals[1].open_intents(&"products".parse().unwrap(), &world::nodes()[1], 10).unwrap();
+    assert_eq!(open.rows, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_keys_than_one_confirm_may_read_are_confirmed_in_turn() {
+    let world = filled_with(300, CollectionSettings { confirm_keys_max: 7, ..collection_settings() });
+    world.pass().await;
+    (0..90).for_each(|id| world.stores[0].put(row(9_000 + id, 200, "{}")));
+    let report = world.pass().await;
+    assert_eq!((report.counts().mismatches, report.counts().repaired), (90, 180));
+    assert!(world.all_the_same());
+}

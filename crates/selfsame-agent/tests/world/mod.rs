@@ -20,7 +20,7 @@ use selfsame_agent::settings::*;
 use selfsame_agent::supervisor::Supervisor;
 use selfsame_core::*;
 use selfsame_journal::Journal;
-use selfsame_store::{Faulty, MemoryStore, ScriptedFaults, Store};
+use selfsame_store::{Call, DelayHook, Fault, Faulty, MemoryStore, ScriptedFaults, Store};
 use selfsame_wire::message::{Share, StartRequest};
 use tempfile::TempDir;
 
@@ -44,7 +44,11 @@ impl Starter for NoStarter {
     }
 }
 
+/// What a client does while a store is being asked, once.
+type Interruption = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
 pub struct World {
+    interruptions: Vec<Interruption>,
     pub stores: Vec<Arc<MemoryStore>>,
     pub faults: Vec<Arc<ScriptedFaults>>,
     pub agents: Vec<Arc<LocalAgent>>,
@@ -136,12 +140,25 @@ impl World {
         });
         let clock = Arc::new(TestClock(Mutex::new(NOW)));
         let (mut stores, mut faults, mut agents, mut journals) = (vec![], vec![], vec![], vec![]);
+        let mut interruptions = Vec::new();
         let collection = &fleet.collections[0];
         for (agent, replica) in fleet.agents.iter().zip(&collection.replicas) {
             let mapping = fleet.mapping(&collection.name, replica).unwrap();
             let store = Arc::new(MemoryStore::new(mapping, agent.name.as_str()));
             let script = Arc::new(ScriptedFaults::default());
-            let faulty: Arc<dyn Store> = Arc::new(Faulty::new(store.clone(), script.clone()));
+            let interruption = Interruption::default();
+            let waiting = interruption.clone();
+            let hook: DelayHook = Arc::new(move |_| {
+                let waiting = waiting.clone();
+                Box::pin(async move {
+                    if let Some(interrupt) = waiting.lock().take() {
+                        interrupt();
+                    }
+                })
+            });
+            interruptions.push(interruption);
+            let faulty = Faulty::new(store.clone(), script.clone()).with_delay(hook);
+            let faulty: Arc<dyn Store> = Arc::new(faulty);
             let assembled = assemble(AgentParts {
                 fleet: fleet.clone(),
                 name: agent.name.clone(),
@@ -162,12 +179,28 @@ impl World {
             agents.push(assembled.agent);
             journals.push(assembled.journal);
         }
-        World { stores, faults, agents, journals, clock, fleet, _data: data, runs: Mutex::new(0) }
+        World {
+            interruptions,
+            stores,
+            faults,
+            agents,
+            journals,
+            clock,
+            fleet,
+            _data: data,
+            runs: Mutex::new(0),
+        }
     }
 
     /// The same row to all stores, as the application's fan-out does.
     pub fn write_all(&self, row: &Row) {
         self.stores.iter().for_each(|store| store.put(row.clone()));
+    }
+
+    /// A client does something just before the store at this place answers its next call of that kind.
+    pub fn interrupt(&self, store: usize, call: Call, client: impl FnOnce() + Send + 'static) {
+        *self.interruptions[store].lock() = Some(Box::new(client));
+        self.faults[store].push(call, Some(Fault::Delay));
     }
 
     /// A pass by the first agent over all shards, scans first.

@@ -1,0 +1,181 @@
+//! What an agent refuses, and what an exchange does not conclude: calls of a claim that is over, repairs under
+//! another claim than the confirm's, silence, and writes that are just arriving.
+
+#[allow(dead_code, reason = "not every test binary needs all of the world")]
+mod world;
+
+use std::time::Duration;
+
+use selfsame_agent::exchange::report::Outcome;
+use selfsame_agent::local::LocalAgent;
+use selfsame_agent::peer::{Peer, PeerError};
+use selfsame_agent::settings::CollectionSettings;
+use selfsame_core::merkle::Depth;
+use selfsame_core::{Cause, Epoch, Key, RepairId, RunId, ShardId};
+use selfsame_store::{Call, Fault, Store};
+use selfsame_wire::message::{
+    ApplyItem, ApplyRequest, Authority, Claim, DescendRequest, ElementsRequest, FetchRequest, KeysRequest,
+    ReadRequest, Replica, RootsRequest,
+};
+use world::{World, collection_settings, nodes, row};
+
+fn filled(count: i64, collection: CollectionSettings) -> World {
+    let world = World::with(collection);
+    for id in 0..count {
+        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
+    }
+    world
+}
+
+/// A claim of the key's shard, far above what passes have claimed.
+fn claim(world: &World, counter: u64, owner: &str) -> Claim {
+    let collection = &world.fleet.collections[0];
+    let key = world.fleet.fingerprinter(&collection.name).key_digest(&Key::integer(1));
+    Claim {
+        collection: collection.name.clone(),
+        shard: key.shard(collection.replicas[0].mapping.shards),
+        epoch: Epoch { counter: 1_000_000 + counter, agent: owner.parse().unwrap() },
+        run: RunId::from_bytes([9; 16]),
+    }
+}
+
+fn roots_request(claim: &Claim) -> RootsRequest {
+    RootsRequest {
+        collection: claim.collection.clone(),
+        run: claim.run,
+        epochs: vec![(claim.shard, claim.epoch.clone())],
+    }
+}
+
+async fn read(agent: &LocalAgent, claim: &Claim, conclude: bool) -> Result<(), PeerError> {
+    let [node, ..] = nodes();
+    let request = ReadRequest { claim: claim.clone(), node, keys: vec![Key::integer(1)], conclude };
+    agent.read(request).await.map(|_| ())
+}
+
+/// A repair of key 1 on the first node whose condition holds.
+async fn apply(world: &World, claim: &Claim, number: u8) -> Result<(), PeerError> {
+    let [node, ..] = nodes();
+    let key = Key::integer(1);
+    let stored = world.stores[0].read(std::slice::from_ref(&key)).await.unwrap();
+    let item = ApplyItem {
+        repair: RepairId::from_bytes([number; 16]),
+        key,
+        expected: stored[0].document().map(|document| document.row_digest),
+        row: Some(row(1, 200, r#"{"name":"repaired"}"#)),
+        cause: Cause::MissedUpdate,
+    };
+    let request =
+        ApplyRequest { claim: claim.clone(), node, authority: Authority::Automatic, items: vec![item] };
+    world.agents[0].apply(request).await.map(|_| ())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_saw_a_higher_epoch_refuses_every_call_of_the_lower() {
+    let world = filled(20, collection_settings());
+    world.pass().await;
+    let agent = &world.agents[0];
+    let (lower, higher) = (claim(&world, 1, "b"), claim(&world, 2, "c"));
+    read(agent, &lower, true).await.unwrap();
+    let roots = agent.roots(roots_request(&higher)).await.unwrap();
+    let incarnation = roots[0].roots[0].as_ref().unwrap().incarnation;
+
+    let [node, ..] = nodes();
+    let replica = || Replica { claim: lower.clone(), node: node.clone(), incarnation };
+    let before = world.contents();
+    let answers = [
+        ("roots", agent.roots(roots_request(&lower)).await.map(|_| ())),
+        (
+            "descend",
+            agent
+                .descend(DescendRequest { replica: replica(), level: 0, parents: vec![0] })
+                .await
+                .map(|_| ()),
+        ),
+        (
+            "elements",
+            agent
+                .elements(ElementsRequest {
+                    replica: replica(),
+                    depth: Depth::new(0).unwrap(),
+                    buckets: vec![],
+                    after: None,
+                })
+                .await
+                .map(|_| ()),
+        ),
+        ("keys", agent.keys(KeysRequest { replica: replica(), prefixes: vec![] }).await.map(|_| ())),
+        ("first read", read(agent, &lower, false).await),
+        ("second read", read(agent, &lower, true).await),
+        (
+            "fetch",
+            agent
+                .fetch(FetchRequest { claim: lower.clone(), node: node.clone(), rows: vec![] })
+                .await
+                .map(|_| ()),
+        ),
+        ("apply", apply(&world, &lower, 1).await),
+    ];
+    for (call, answer) in answers {
+        assert!(
+            matches!(&answer, Err(PeerError::Fenced(epoch)) if *epoch == higher.epoch),
+            "{call}: {answer:?}"
+        );
+    }
+    assert_eq!(world.contents(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repairs_are_applied_under_exactly_the_claim_of_the_last_confirm() {
+    let world = filled(20, collection_settings());
+    let agent = &world.agents[0];
+    let (confirmed, next) = (claim(&world, 1, "b"), claim(&world, 2, "c"));
+    let before = world.contents();
+    assert!(apply(&world, &confirmed, 1).await.is_err(), "nothing was confirmed");
+    read(agent, &confirmed, false).await.unwrap();
+    assert!(apply(&world, &confirmed, 2).await.is_err(), "one read is no confirm");
+    read(agent, &confirmed, true).await.unwrap();
+    // A higher epoch passes the fence, but it has confirmed nothing.
+    assert!(apply(&world, &next, 3).await.is_err(), "another claim confirmed");
+    assert_eq!(world.contents(), before);
+    read(agent, &next, true).await.unwrap();
+    apply(&world, &next, 4).await.unwrap();
+    assert_eq!(world.stores[0].row(&Key::integer(1)), Some(row(1, 200, r#"{"name":"repaired"}"#)));
+    let other = Claim { shard: ShardId((next.shard.0 + 1) % 4), ..next };
+    assert!(apply(&world, &other, 5).await.is_err(), "another shard's confirm");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_does_not_answer_the_reads_is_not_taken_for_empty() {
+    let world = filled(100, collection_settings());
+    world.pass().await;
+    world.stores[0].put(row(1000, 200, "{}"));
+    // It gives its roots, and fails when it is asked for keys.
+    (0..50).for_each(|_| world.faults[2].push(Call::Read, Some(Fault::Unavailable)));
+    let report = world.pass().await;
+    let items = world::items(&report);
+    assert_eq!(
+        items.iter().map(|item| (item.node.as_str(), &item.outcome)).collect::<Vec<_>>(),
+        [("node-b", &Outcome::Repaired)]
+    );
+    assert!(world.stores[2].row(&Key::integer(1000)).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_arrives_between_the_reads_is_transient_and_nobody_repairs_it() {
+    // The scans end within seconds of virtual time; the second read comes an hour later.
+    let settle = Duration::from_secs(3600);
+    let world = filled(100, CollectionSettings { settle, ..collection_settings() });
+    world.pass().await;
+    let new = row(1000, 200, "{}");
+    world.stores[..2].iter().for_each(|store| store.put(new.clone()));
+    let late = world.stores[2].clone();
+    let arrives = tokio::spawn(async move {
+        tokio::time::sleep(settle / 2).await;
+        late.put(new);
+    });
+    let report = world.pass().await;
+    arrives.await.unwrap();
+    assert_eq!((world::items(&report).len(), report.counts().transient), (0, 1));
+    assert!(world.all_the_same());
+}
