@@ -164,7 +164,7 @@ fn sum_up(status: &mut v1::CollectionStatus, collection: &CollectionSettings, ke
     }
     let count = collection.replicas.first().map_or(0, |replica| replica.mapping.shards.get());
     let verdict_of = |shard: u32| {
-        let told = newest.get(&shard).and_then(|status| status.verdict.clone());
+        let told = newest.get(&shard).and_then(|status| status.verdict);
         told.and_then(|verdict| ShardVerdict::try_from(verdict).ok())
             .unwrap_or(ShardVerdict::Unknown(UnknownReason::NoScan))
     };

@@ -1,6 +1,7 @@
 //! Three agents in one process, each with one memory store, and a pass over them.
 
 #![allow(unreachable_pub, reason = "a module of test binaries has no outside")]
+#![allow(clippy::unwrap_used, reason = "these are tests, though not marked as such")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -113,10 +114,6 @@ pub fn expiring_row(id: i64, version: i64, expires: Option<i64>, body: &str) -> 
 }
 
 impl World {
-    pub fn new() -> World {
-        World::with(collection_settings())
-    }
-
     pub fn with(collection: CollectionSettings) -> World {
         let data = tempfile::tempdir().unwrap();
         let agent = |(name, node): (&str, NodeName)| AgentSettings {

@@ -89,14 +89,12 @@ const CASES: &[Case] = &[
     ),
     (
         "values out of range",
-        &[
-            (
-                "    key: [id]\n",
-                "    key: [id]\n    shards: 5000\n    settle: 1h\n    document_bytes_max: 17MiB\n    \
+        &[(
+            "    key: [id]\n",
+            "    key: [id]\n    shards: 5000\n    settle: 1h\n    document_bytes_max: 17MiB\n    \
              confirm_keys_max: 0\n    apply_within: 0s\n    brakes: { repair_share_max: 110% }\n    throttle: { \
              rows_per_second: 0 }\n    schedule: { exchange: every 10ms }\n",
-            ),
-        ],
+        )],
     ),
     (
         "words that are not known",

@@ -2,7 +2,6 @@
 //! drafts, each field with its place.
 
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 use selfsame_agent::settings::{AgentSettings, JournalSettings};
 use selfsame_core::{AgentName, NodeName};
