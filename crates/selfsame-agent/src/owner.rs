@@ -18,6 +18,7 @@ use crate::exchange::report::{Outcome, PassReport, PlanReason, ShardReport};
 use crate::exchange::{Exchange, Mandate, Member};
 use crate::local::Starter;
 use crate::membership::Membership;
+use crate::metrics::Metrics;
 use crate::pass::{Pass, PassRequest};
 use crate::peer::{Peer, PeerError};
 use crate::progress::{Progress, Silent, Step};
@@ -38,6 +39,8 @@ pub struct Connections {
     pub journal: Arc<Journal>,
     /// Who is live.
     pub membership: Arc<Membership>,
+    /// What is measured of its passes.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Runs the passes of the shards that this agent owns.
@@ -202,6 +205,7 @@ impl Owner {
         let scan_since = start.scan.then_some(since);
         let request = PassRequest { run, slot: start.slot, shards, scan_since };
         let report = self.recorded(connections, &collection, pass, &request, &start).await;
+        connections.metrics.observe_pass(&start, &report, self.clock.now());
         share.state.lock().wire_bytes += report.wire_bytes;
         Ok(())
     }
@@ -234,6 +238,7 @@ impl Owner {
             dry_run: false,
         };
         let report = self.recorded(connections, collection, pass, &request, &start).await;
+        connections.metrics.observe_approved(&collection.name, &report);
         if report.shards.iter().all(|shard| shard.epoch.is_some()) {
             record::forget_plan(connections.journal.clone(), id.clone()).await;
         }

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use selfsame_core::AgentName;
 use selfsame_wire::channel::{self, AddressError, ChannelOptions};
 use selfsame_wire::v1::operator_server::OperatorServer;
+use tokio_util::sync::CancellationToken;
 
 use crate::assembly::{AgentParts, Assembled, AssemblyError, Attached, assemble};
 use crate::blocking::blocking;
 use crate::clock::Clock;
+use crate::http::{Answers, HttpServer};
 use crate::membership::Membership;
+use crate::metrics::{Metrics, MetricsParts, StoreCounters};
 use crate::operator::{OperatorParts, OperatorService, Sibling};
 use crate::owner::{Connections, Owner};
 use crate::peer::Peer;
@@ -29,6 +32,8 @@ pub struct RuntimeParts {
     pub name: AgentName,
     /// The stores of its replicas.
     pub stores: Vec<Attached>,
+    /// What the throttles around them count, for metrics.
+    pub store_counters: Vec<StoreCounters>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Something random, for the incarnations of its indexes.
@@ -56,14 +61,17 @@ pub enum RuntimeError {
 pub struct Runtime {
     server: Server,
     services: Services,
+    http: HttpServer,
+    metrics: Arc<Metrics>,
     tasks: Supervisor,
 }
 
 impl Runtime {
-    /// Puts the agent together and binds its port. Nothing is answered before [`Runtime::serve`].
+    /// Puts the agent together and binds its ports. Nothing is answered before [`Runtime::serve`].
     pub async fn start(parts: RuntimeParts) -> Result<Runtime, RuntimeError> {
         let own = own_settings(&parts.fleet, &parts.name)?.clone();
         let server = Server::bind(&own.grpc, parts.fleet.insecure).await?;
+        let http = HttpServer::bind(&own.http, parts.fleet.insecure).await?;
         let tasks = Supervisor::default();
         let owner = Owner::new(parts.fleet.clone(), parts.name.clone(), parts.clock.clone(), tasks.clone());
         let assembling = AgentParts {
@@ -82,11 +90,22 @@ impl Runtime {
         let hello = parts.fleet.hello(&parts.name, &own.nodes);
         let membership =
             Membership::watch(parts.name.clone(), &peers, hello.clone(), parts.clock.clone(), &tasks);
+        let metrics = Metrics::new(MetricsParts {
+            fleet: parts.fleet.clone(),
+            name: parts.name.clone(),
+            replicas: replicas.clone(),
+            stores: parts.store_counters,
+            peers: peers.clone(),
+            membership: membership.clone(),
+            journal: journal.clone(),
+            clock: parts.clock.clone(),
+        });
         owner.connect(Connections {
             peers: peers.clone(),
             hello,
             journal: journal.clone(),
             membership: membership.clone(),
+            metrics: metrics.clone(),
         });
         pruning::spawn(journal.clone(), &parts.fleet.journal, parts.clock.clone(), &tasks);
         scheduler::spawn(&parts.fleet, &owner, &parts.clock, &tasks);
@@ -104,7 +123,7 @@ impl Runtime {
             tasks: tasks.clone(),
         });
         let services = Services::of_peer(agent).with(OperatorServer::new(operator));
-        Ok(Runtime { server, services, tasks })
+        Ok(Runtime { server, services, http, metrics, tasks })
     }
 
     /// Where it listens.
@@ -112,15 +131,28 @@ impl Runtime {
         self.server.address()
     }
 
+    /// Where it answers about health and metrics.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http.address()
+    }
+
     /// Ends everything when cancelled: calls under way are finished, tasks end at their next await.
     pub fn supervisor(&self) -> Supervisor {
         self.tasks.clone()
     }
 
-    /// Answers until the supervisor drains.
+    /// Answers until the supervisor drains. HTTP goes on until all else has ended, so that whoever looks sees an
+    /// agent that is not ready, and not one that is gone.
     pub async fn serve(self) -> Result<(), RuntimeError> {
-        let served = self.server.serve(self.services, self.tasks.draining().clone()).await;
-        self.tasks.drain().await;
+        let (draining, ended) = (self.tasks.draining().clone(), CancellationToken::new());
+        let answers = Answers { metrics: self.metrics, draining: draining.clone() };
+        let serving = async {
+            let served = self.server.serve(self.services, draining).await;
+            self.tasks.drain().await;
+            ended.cancel();
+            served
+        };
+        let (served, ()) = tokio::join!(serving, self.http.serve(answers, ended.clone()));
         Ok(served?)
     }
 }

@@ -3,8 +3,8 @@
 
 mod world;
 
-use selfsame_agent::exchange::Mandate;
 use selfsame_agent::exchange::report::{Outcome, PlanReason};
+use selfsame_agent::exchange::{Approval, Mandate};
 use selfsame_agent::settings::{BrakeSettings, CollectionSettings};
 use selfsame_core::{Cause, HoldReason, Key, ShardVerdict, UnknownReason};
 use selfsame_store::{Call, Fault};
@@ -253,6 +253,49 @@ async fn a_lost_answer_to_a_repair_is_settled_by_reading() {
     assert!(world.all_the_same());
     let open = world.journals[1].open_intents(&"products".parse().unwrap(), &world::nodes()[1], 10).unwrap();
     assert_eq!(open.rows, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_repairs_what_was_approved_and_is_honest_about_the_rest() {
+    let mut collection = collection_settings();
+    for replica in &mut collection.replicas {
+        replica.mapping.shards = selfsame_core::ShardCount::new(1).unwrap();
+    }
+    let world = filled_with(50, collection);
+    world.pass().await;
+    world.stores[0].put(row(1000, 200, "{}"));
+    let planned = world.dry_run().await;
+    let approval = Approval {
+        run: planned.run,
+        keys: vec![Key::integer(1000)],
+        repairs: items(&planned).iter().filter_map(|item| item.repair).collect(),
+    };
+    world.stores[0].put(row(2000, 200, "{}"));
+    let report = world.pass_with(Mandate::Approved(approval)).await;
+    assert!(
+        world.stores[1].row(&Key::integer(1000)).is_some()
+            && world.stores[2].row(&Key::integer(1000)).is_some()
+    );
+    assert!(world.stores[1].row(&Key::integer(2000)).is_none(), "nobody approved it");
+    assert_eq!(report.verdict(), ShardVerdict::Diverged);
+    assert_eq!(report.shards[0].planned, Some(PlanReason::Returned));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approved_row_that_changed_returns_to_the_plan() {
+    let world = filled(20);
+    world.pass().await;
+    world.stores[0].put(row(1000, 200, "{}"));
+    let planned = world.dry_run().await;
+    let approval = Approval {
+        run: planned.run,
+        keys: vec![Key::integer(1000)],
+        repairs: items(&planned).iter().filter_map(|item| item.repair).collect(),
+    };
+    world.stores[0].put(row(1000, 300, r#"{"name":"changed"}"#));
+    let report = world.pass_with(Mandate::Approved(approval)).await;
+    assert!(items(&report).iter().all(|item| item.outcome == Outcome::Planned), "{:?}", items(&report));
+    assert!(world.stores[1].row(&Key::integer(1000)).is_none());
 }
 
 #[tokio::test(start_paused = true)]

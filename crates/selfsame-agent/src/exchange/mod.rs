@@ -113,10 +113,13 @@ impl Exchange {
     ) -> Result<(), PeerError> {
         let heard = self.compare_roots(roots, report);
         let asked: Vec<bool> = roots.iter().map(Result::is_ok).collect();
-        let keys = match &self.mandate {
-            Mandate::Approved(approval) => self.approved_keys(approval),
-            Mandate::Automatic | Mandate::Plan(_) => self.descend(claim, &heard, report).await?,
-        };
+        // What was approved is looked at wherever it stands; all else that differs counts for the verdict.
+        let mut keys = self.descend(claim, &heard, report).await?;
+        if let Mandate::Approved(approval) = &self.mandate {
+            keys.extend(approval.keys.iter().map(|key| (self.fingerprinter.key_digest(key), key.clone())));
+            keys.sort_unstable();
+            keys.dedup();
+        }
         if keys.is_empty() {
             return Ok(());
         }
@@ -182,10 +185,6 @@ impl Exchange {
             report.unknown.push(UnknownReason::Phantom);
         }
         search::keys_of(claim, heard, &prefixes, &self.fingerprinter).await
-    }
-
-    fn approved_keys(&self, approval: &Approval) -> Vec<(KeyDigest, Key)> {
-        approval.keys.iter().map(|key| (self.fingerprinter.key_digest(key), key.clone())).collect()
     }
 
     /// Two fresh reads from the stores, `settle` apart.

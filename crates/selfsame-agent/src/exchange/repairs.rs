@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use selfsame_core::{
-    Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, UnknownReason, confirm,
+    Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, UnknownReason,
+    confirm,
 };
 use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, FetchRequest};
 use tokio::time::Instant;

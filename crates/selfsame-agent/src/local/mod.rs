@@ -8,3 +8,4 @@ mod scanning;
 
 pub use agent::{LocalAgent, LocalAgentParts, Starter};
 pub use replica::{LocalReplica, LocalReplicaParts};
+pub use scanning::CompletedScans;

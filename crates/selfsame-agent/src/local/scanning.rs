@@ -25,6 +25,16 @@ pub(super) struct ScanTask {
     /// The request that was last answered: the asker's instant, and this agent's own when it came. Clocks of
     /// two agents are never compared.
     asked: Option<(WallMicros, WallMicros)>,
+    completed: CompletedScans,
+}
+
+/// What scans have completed since the agent started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompletedScans {
+    /// Shards read: each scan reads all of the replica's.
+    pub shards: u64,
+    /// When the last one was completed.
+    pub last_at: Option<WallMicros>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +81,17 @@ impl LocalReplica {
             Some(Standing::Running { rows, total }) => Some((rows, total)),
             Some(Standing::Failed(_)) | None => None,
         }
+    }
+
+    /// What scans have completed since the agent started.
+    pub fn completed_scans(&self) -> CompletedScans {
+        self.scan.lock().completed
+    }
+
+    fn count_completed_scan(&self) {
+        let completed = &mut self.scan.lock().completed;
+        completed.shards += u64::from(self.parts.mapping.spec().shards.get());
+        completed.last_at = Some(self.parts.clock.now());
     }
 
     fn completed(&self) -> Option<(WallMicros, u64)> {
@@ -163,6 +184,7 @@ impl LocalReplica {
         // The reads above concluded all of them; what a client wrote meanwhile has a newer stamp.
         let finished = blocking(move || this.parts.index.finish_scan(&[])).await;
         let finished = finished.map_err(|error| self.broken(&error))?;
+        self.count_completed_scan();
         tracing::info!(
             collection = %self.parts.collection.name, node = %self.parts.node, rows = finished.rows,
             not_met = missed.len(), as_of = %progress.started, "scan completed"

@@ -1,7 +1,7 @@
 //! Runs on request: every live agent is told of the run and exchanges the shards that it owns, until all shards
 //! are done. When an owner dies, the others come to own its shards and are told again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -94,6 +94,8 @@ struct Following {
     scans: BTreeMap<String, ScanState>,
     wire_bytes: BTreeMap<String, u64>,
     silent: BTreeMap<String, v1::SilentAgent>,
+    /// Agents that are not through: their exchanges, or the record of them, are under way.
+    busy: BTreeSet<String>,
     worked_on: Instant,
 }
 
@@ -122,6 +124,7 @@ impl Following {
             scans: BTreeMap::new(),
             wire_bytes: BTreeMap::new(),
             silent: BTreeMap::new(),
+            busy: BTreeSet::new(),
             worked_on: Instant::now(),
         }
     }
@@ -158,6 +161,7 @@ impl Following {
         let address =
             agents.filter(|agent| agent.name.as_str() == name).map(|agent| agent.grpc.clone()).next();
         let silent = v1::SilentAgent { agent: name.to_owned(), address: address.unwrap_or_default(), why };
+        self.busy.remove(name);
         self.silent.insert(name.to_owned(), silent);
     }
 
@@ -174,6 +178,11 @@ impl Following {
         for (node, scan) in share.scans {
             self.scans.insert(node.to_string(), scan);
         }
+        if share.running {
+            self.busy.insert(agent.clone());
+        } else {
+            self.busy.remove(&agent);
+        }
         self.wire_bytes.insert(agent, share.wire_bytes);
         if share.running || self.done.len() > before {
             self.worked_on = Instant::now();
@@ -182,7 +191,7 @@ impl Following {
 
     fn is_over(&self) -> bool {
         let all = self.wanted.iter().all(|shard| self.done.contains_key(shard));
-        all || self.worked_on.elapsed() > NOBODY_FOR
+        (all && self.busy.is_empty()) || self.worked_on.elapsed() > NOBODY_FOR
     }
 
     fn started(&self) -> v1::RunStarted {

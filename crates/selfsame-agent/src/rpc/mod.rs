@@ -11,4 +11,5 @@ mod service;
 mod tests;
 
 pub use client::{Deadlines, GrpcPeer};
+pub(crate) use server::listen;
 pub use server::{ServeError, Server, Services};

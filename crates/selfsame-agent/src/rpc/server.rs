@@ -89,6 +89,20 @@ impl Services {
     }
 }
 
+/// Binds `HOST:PORT`; port 0 takes a free one. Beyond loopback only with `insecure`: what listens there says aloud
+/// what that means.
+pub(crate) async fn listen(address: &str, insecure: bool) -> Result<(TcpListener, SocketAddr), ServeError> {
+    channel::check(address, insecure)?;
+    let failed = |source| ServeError::Bind { address: address.to_owned(), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    // A name that passed for loopback may lead elsewhere.
+    if !bound.ip().is_loopback() && !insecure {
+        return Err(AddressError::PlainText(address.to_owned()).into());
+    }
+    Ok((listener, bound))
+}
+
 /// A port that is bound and not yet served.
 #[derive(Debug)]
 pub struct Server {
@@ -99,14 +113,8 @@ pub struct Server {
 impl Server {
     /// Binds `HOST:PORT`; port 0 takes a free one. Beyond loopback it needs `insecure`, and warns.
     pub async fn bind(address: &str, insecure: bool) -> Result<Server, ServeError> {
-        channel::check(address, insecure)?;
-        let failed = |source| ServeError::Bind { address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
+        let (listener, bound) = listen(address, insecure).await?;
         if !bound.ip().is_loopback() {
-            if !insecure {
-                return Err(AddressError::PlainText(address.to_owned()).into());
-            }
             tracing::warn!(address = %bound, "insecure: anybody on the network can read and write documents here");
         }
         // Without it a small answer waits for the client's delayed acknowledgement.

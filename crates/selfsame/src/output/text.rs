@@ -70,17 +70,17 @@ fn lines(summary: &Summary) -> Vec<String> {
         _ => format!("{}: unknown ({} keys, {shards} shards)", summary.collection, summary.keys),
     });
     let counted = [
-        (summary.mismatches, "keys differ"),
-        (summary.repaired, "repairs written"),
-        (summary.held, "keys wait for a person"),
-        (summary.moving, "keys moved while they were looked at"),
-        (summary.transient, "differences were writes on their way"),
-        (summary.unreadable, "documents cannot be read"),
+        (summary.mismatches, "key differs", "keys differ"),
+        (summary.repaired, "repair written", "repairs written"),
+        (summary.held, "key waits for a person", "keys wait for a person"),
+        (summary.moving, "key moved while it was looked at", "keys moved while they were looked at"),
+        (summary.transient, "difference was a write on its way", "differences were writes on their way"),
+        (summary.unreadable, "document cannot be read", "documents cannot be read"),
     ];
     let counted: Vec<String> = counted
         .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
         .collect();
     if !counted.is_empty() {
         lines.push(format!("  {}", counted.join(", ")));
