@@ -1,1 +1,1 @@
-//! Benchmarks; see the folder `benches`.
+//! Benchmarks; see the folder `benches`. What they measured last is in `docs/benchmarks.md`.

@@ -26,7 +26,8 @@ pub(crate) struct Plant {
 pub(crate) struct Test {
     /// The package that has the test, which need not be the one that has the fault.
     pub(crate) package: &'static str,
-    /// What selects the test target on cargo's command line: `["--lib"]`, or `["--test", "FILE"]`.
+    /// What selects the test target on cargo's command line: `["--lib"]`, or `["--test", "FILE"]`; the features that
+    /// it needs stand before.
     pub(crate) target: &'static [&'static str],
     /// The whole name, as the test runner prints it.
     pub(crate) name: &'static str,
@@ -35,6 +36,21 @@ pub(crate) struct Test {
 /// A unit test of the core.
 const fn core(name: &'static str) -> Test {
     Test { package: "selfsame-core", target: &["--lib"], name }
+}
+
+/// A test of the SQLite store, on real files.
+const fn sqlite(name: &'static str) -> Test {
+    Test { package: "selfsame-store-sqlite", target: &["--test", "suite"], name }
+}
+
+/// A test of whole exchanges over three agents in one process.
+const fn exchange(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "exchange"], name }
+}
+
+/// A test of what an agent refuses.
+const fn fences(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "fences"], name }
 }
 
 /// Every plant, in the order in which they are tried.
@@ -77,5 +93,174 @@ Decimal::parse(&self.text[start..self.at])
 Presence::Unreadable => {}
                 Presence::Unreachable => heard.absent.push(ReplicaIndex(index)),",
         test: core("resolve::tests::rule_1_the_highest_version_wins_even_alone"),
+    },
+    Plant {
+        name: "node-hash-without-count",
+        breaks: "agents take two shards for equal whose sums are equal by cancelling",
+        file: "crates/selfsame-core/src/digest.rs",
+        find: "body.raw(&node.sum.to_bytes()).u64(node.count);",
+        replace: "body.raw(&node.sum.to_bytes());",
+        test: core("digest::tests::a_node_hash_covers_the_count"),
+    },
+    Plant {
+        name: "expired-ignoring-skew",
+        breaks: "a document is deleted that has not expired yet by another agent's clock",
+        file: "crates/selfsame-core/src/resolve.rs",
+        find: "let decision = if winner.1.expired_at(moment.certainly_past()) {",
+        replace: "let decision = if winner.1.expired_at(moment.now) {",
+        test: core("resolve::tests::rule_3_within_the_clocks_skew_nothing_is_done"),
+    },
+    Plant {
+        name: "moving-as-stable",
+        breaks: "a write that is just on its way to the other replicas is repaired",
+        file: "crates/selfsame-core/src/confirm.rs",
+        find: "if first.len() == second.len() && (0..second.len()).map(ReplicaIndex).all(still) {",
+        replace: "if first.len() == second.len() {",
+        test: core("confirm::tests::a_write_caught_halfway_is_no_lag"),
+    },
+    Plant {
+        name: "repair-without-condition",
+        breaks: "a repair overwrites what a client wrote since the row was looked at",
+        file: "crates/selfsame-store-sqlite/src/repair.rs",
+        find: "(Expected::Row(digest), Some((document, _))) => document.row_digest == digest,",
+        replace: "(Expected::Row(_), Some(_)) => true,",
+        test: sqlite("apply::a_condition_that_does_not_hold_writes_nothing_not_even_the_marker"),
+    },
+    Plant {
+        name: "marker-after-write",
+        breaks: "consumers of the change table take every repair for a client's write",
+        file: "crates/selfsame-store-sqlite/src/repair.rs",
+        find: "\
+    connection
+        .prepare_cached(\"INSERT OR REPLACE INTO _selfsame_meta (name, value) VALUES ('writing', ?1)\")?
+        .execute([&marker])?;
+    let rows = connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(params_from_iter(values)))
+        .map_err(refusal_of)?;
+",
+        replace: "\
+    let rows = connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(params_from_iter(values)))
+        .map_err(refusal_of)?;
+    connection
+        .prepare_cached(\"INSERT OR REPLACE INTO _selfsame_meta (name, value) VALUES ('writing', ?1)\")?
+        .execute([&marker])?;
+",
+        test: sqlite("feed::repairs_show_their_marker_and_clients_none"),
+    },
+    Plant {
+        name: "marker-after-commit",
+        breaks: "a crash leaves a repair that is not recognised when it is delivered again",
+        file: "crates/selfsame-store-sqlite/src/repair.rs",
+        find: "\
+    connection
+        .prepare_cached(\"INSERT INTO _selfsame_origin",
+        replace: "\
+    connection.execute_batch(\"COMMIT; BEGIN IMMEDIATE; SAVEPOINT selfsame_repair\")?;
+    connection
+        .prepare_cached(\"INSERT INTO _selfsame_origin",
+        test: Test {
+            package: "selfsame-store-sqlite",
+            target: &["--lib"],
+            name: "apply::tests::a_process_killed_within_a_batch_leaves_all_as_it_was_and_redelivery_applies_it",
+        },
+    },
+    Plant {
+        name: "cursor-before-its-page",
+        breaks: "a crash during a scan leaves out a page, whose documents then seem to be missing",
+        file: "crates/selfsame-index/src/scan.rs",
+        find: "\
+        let mut report = PageReport::default();
+        for seen in page {
+            store_seen(&mut draft, &mut scan, seen, &mut report)?;
+        }
+        scan.rows = scan.rows.saturating_add(page.len() as u64);
+        scan.position = cursor.map_or(ScanPosition::End, ScanPosition::After);
+        draft.head.scan = Some(scan);
+        self.current.commit(draft)?;
+        failpoint!(\"index::page_stored\");
+",
+        replace: "\
+        scan.rows = scan.rows.saturating_add(page.len() as u64);
+        scan.position = cursor.map_or(ScanPosition::End, ScanPosition::After);
+        draft.head.scan = Some(scan.clone());
+        self.current.commit(draft)?;
+        failpoint!(\"index::page_stored\");
+        let mut draft = self.current.draft();
+        let mut report = PageReport::default();
+        for seen in page {
+            store_seen(&mut draft, &mut scan, seen, &mut report)?;
+        }
+        draft.head.scan = Some(scan);
+        self.current.commit(draft)?;
+",
+        test: Test {
+            package: "selfsame-index",
+            target: &["--features", "failpoints", "--test", "failpoints"],
+            name: "a_scan_survives_a_crash_at_every_point_and_as_of_comes_last",
+        },
+    },
+    Plant {
+        name: "vanish-without-memory",
+        breaks: "a key that was deleted on one replica comes back from the others",
+        file: "crates/selfsame-agent/src/local/replica.rs",
+        find: "self.remember(gone)?;",
+        replace: "",
+        test: exchange("a_key_that_an_index_held_is_held_and_neither_copied_nor_deleted"),
+    },
+    Plant {
+        name: "silent-agent-as-absent",
+        breaks: "a replica without a root is written to as if it were empty",
+        file: "crates/selfsame-agent/src/exchange/reads.rs",
+        find: "vec![Observation::unreachable(); keys.len()]",
+        replace: "vec![Observation::of(selfsame_core::Presence::Absent); keys.len()]",
+        test: exchange("a_silent_store_is_unknown_and_the_others_still_go_on"),
+    },
+    Plant {
+        name: "unanswered-read-as-absent",
+        breaks: "a replica that fails at the reads is written to as if it had lost the documents",
+        file: "crates/selfsame-agent/src/exchange/reads.rs",
+        find: "\
+\"replica did not answer a read\");
+                observations.extend(std::iter::repeat_n(Observation::unreachable(), chunk.len()));",
+        replace: "\
+\"replica did not answer a read\");
+                let absent = Observation::of(selfsame_core::Presence::Absent);
+                observations.extend(std::iter::repeat_n(absent, chunk.len()));",
+        test: fences("a_replica_that_does_not_answer_the_reads_is_not_taken_for_empty"),
+    },
+    Plant {
+        name: "one-read-for-two",
+        breaks: "writes that are just arriving are repaired, and writers and agents race",
+        file: "crates/selfsame-agent/src/exchange/mod.rs",
+        find: "\
+        let first = reads::observe(claim, &self.members, asked, &keys, false).await;
+        tokio::time::sleep(self.collection.settle).await;
+        let second = reads::observe(claim, &self.members, asked, &keys, true).await;
+",
+        replace: "\
+        let first = reads::observe(claim, &self.members, asked, &keys, true).await;
+        tokio::time::sleep(self.collection.settle).await;
+        let second = first.clone();
+",
+        test: fences("a_write_that_arrives_between_the_reads_is_transient_and_nobody_repairs_it"),
+    },
+    Plant {
+        name: "epoch-ignored",
+        breaks: "the owner of an exchange that is over goes on beside the new one",
+        file: "crates/selfsame-agent/src/local/agent.rs",
+        find: "return Err(PeerError::Fenced(highest));",
+        replace: "tracing::debug!(%highest, \"another exchange has a higher epoch\");",
+        test: fences("an_agent_that_saw_a_higher_epoch_refuses_every_call_of_the_lower"),
+    },
+    Plant {
+        name: "applied-under-another-claim",
+        breaks: "repairs that were planned under one claim are written under another",
+        file: "crates/selfsame-agent/src/local/agent.rs",
+        find: "self.may_apply(&request.claim)?;",
+        replace: "let _ = self.may_apply(&request.claim);",
+        test: fences("repairs_are_applied_under_exactly_the_claim_of_the_last_confirm"),
     },
 ];

@@ -1,10 +1,9 @@
-//! Which agents are live: those that answered within the last five seconds.
+//! Which agents are live: those that answered when they were last asked, or within the last five seconds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 use selfsame_core::AgentName;
 use selfsame_wire::message::Hello;
@@ -15,7 +14,7 @@ use crate::clock::Clock;
 use crate::peer::Peer;
 use crate::supervisor::Supervisor;
 
-/// An agent that has not answered for so long is not live, and its shards have other owners.
+/// An agent that misses its question and has not answered for so long is not live: its shards have other owners.
 const LIVE_FOR: Duration = Duration::from_secs(5);
 
 /// How often each agent is asked: often enough that one lost answer makes nobody dead.
@@ -24,8 +23,20 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Watches the agents.
 pub struct Membership {
     own: AgentName,
-    heard: Mutex<HashMap<AgentName, Instant>>,
-    asked_once: watch::Sender<bool>,
+    heard: Mutex<HashMap<AgentName, Heard>>,
+    /// How many agents have been asked once.
+    asked: watch::Sender<usize>,
+    others: usize,
+}
+
+/// What is known of another agent.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    /// When it last answered.
+    at: Instant,
+    /// Whether it missed the last question. Time alone makes nobody dead: a process that was stopped for a while
+    /// would take everybody else for dead when it goes on.
+    missed: bool,
 }
 
 impl Membership {
@@ -37,38 +48,56 @@ impl Membership {
         clock: Arc<dyn Clock>,
         tasks: &Supervisor,
     ) -> Arc<Membership> {
-        let membership = Arc::new(Membership {
-            own: own.clone(),
-            heard: Mutex::default(),
-            asked_once: watch::Sender::new(false),
-        });
         let others: Vec<_> =
             peers.iter().filter(|(name, _)| **name != own).map(|(_, peer)| peer.clone()).collect();
-        let watching = membership.clone();
-        tasks.spawn("membership", async move {
-            loop {
-                let ask = others.iter().map(|peer| async {
+        let membership = Arc::new(Membership {
+            own,
+            heard: Mutex::default(),
+            asked: watch::Sender::new(0),
+            others: others.len(),
+        });
+        // Each by itself: one that does not answer must not keep the others from being asked.
+        for peer in others {
+            let (watching, clock, hello) = (membership.clone(), clock.clone(), hello.clone());
+            tasks.spawn("membership", async move {
+                let mut first = true;
+                loop {
                     let hello = Hello { now: clock.now(), ..hello.clone() };
                     // Who disagrees about the configuration is live all the same; passes find that out.
-                    if peer.hello(hello).await.is_ok() {
-                        watching.heard.lock().insert(peer.name().clone(), Instant::now());
+                    let answered = peer.hello(hello).await.is_ok();
+                    watching.note(peer.name(), answered);
+                    if std::mem::take(&mut first) {
+                        watching.asked.send_modify(|asked| *asked += 1);
                     }
-                });
-                join_all(ask).await;
-                watching.asked_once.send_replace(true);
-                tokio::time::sleep(ASK_EVERY).await;
-            }
-        });
+                    tokio::time::sleep(ASK_EVERY).await;
+                }
+            });
+        }
         membership
+    }
+
+    fn note(&self, name: &AgentName, answered: bool) {
+        let mut heard = self.heard.lock();
+        if answered {
+            heard.insert(name.clone(), Heard { at: Instant::now(), missed: false });
+        } else if let Some(heard) = heard.get_mut(name) {
+            heard.missed = true;
+        }
+    }
+
+    /// Whether an agent is live.
+    pub fn is_live(&self, name: &AgentName) -> bool {
+        let heard = self.heard.lock().get(name).copied();
+        *name == self.own || heard.is_some_and(|heard| !heard.missed || heard.at.elapsed() < LIVE_FOR)
     }
 
     /// The live agents, this one among them. Waits until each was asked once.
     pub async fn live(&self) -> Vec<AgentName> {
         // The sender lives as long as this does.
-        let _ = self.asked_once.subscribe().wait_for(|asked| *asked).await;
-        let heard = self.heard.lock();
-        let recently = heard.iter().filter(|(_, at)| at.elapsed() < LIVE_FOR).map(|(name, _)| name.clone());
-        let mut live: Vec<AgentName> = recently.chain([self.own.clone()]).collect();
+        let _ = self.asked.subscribe().wait_for(|asked| *asked >= self.others).await;
+        let known: Vec<AgentName> = self.heard.lock().keys().cloned().collect();
+        let mut live: Vec<AgentName> = known.into_iter().filter(|name| self.is_live(name)).collect();
+        live.push(self.own.clone());
         live.sort_unstable();
         live
     }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use selfsame_core::{
@@ -10,6 +12,7 @@ use selfsame_core::{
 };
 use selfsame_journal::{Journal, PlanId};
 use selfsame_wire::message::{Hello, ScanState, ShardShare, Share, StartRequest};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::blocking::blocking;
@@ -28,6 +31,9 @@ use crate::supervisor::Supervisor;
 
 /// Shares of runs that are remembered for those who ask how far they are; the journal remembers the rest.
 const SHARES_KEPT: usize = 64;
+
+/// A shard that no majority granted is claimed again after this: its owner may have died, or a voter come back.
+const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What is known to an owner once its agent is put together.
 pub struct Connections {
@@ -78,10 +84,23 @@ struct RunShare {
     state: Mutex<ShareState>,
 }
 
+/// Shards that an owner may claim now.
+#[derive(Default)]
+struct Claimable {
+    shards: Vec<ShardId>,
+    /// Whether some of them are claimed for the first time in their run.
+    first: bool,
+}
+
 #[derive(Default)]
 struct ShareState {
     attempted: BTreeSet<ShardId>,
+    /// Shards that no majority granted, and when: they are tried again after a while.
+    unclaimed: BTreeMap<ShardId, Instant>,
+    /// Passes over shards that were not attempted before.
     passes_running: usize,
+    /// Whether a pass has claimed shards and exchanges them.
+    exchanging: bool,
     scans: BTreeMap<NodeName, ScanState>,
     done: BTreeMap<ShardId, ShardShare>,
     wire_bytes: u64,
@@ -121,7 +140,7 @@ impl Owner {
     fn share(&self, run: RunId) -> Arc<RunShare> {
         let mut shares = self.shares.lock();
         if shares.len() >= SHARES_KEPT && !shares.contains_key(&run) {
-            let idle = shares.iter().filter(|(_, share)| share.state.lock().passes_running == 0);
+            let idle = shares.iter().filter(|(_, share)| !share.snapshot().running);
             if let Some(oldest) = idle.min_by_key(|(_, share)| share.began).map(|(run, _)| *run) {
                 shares.remove(&oldest);
             }
@@ -138,9 +157,9 @@ impl Owner {
         request: &StartRequest,
         share: &RunShare,
         due: &(dyn Fn(ShardId) -> bool + Sync),
-    ) -> Vec<ShardId> {
+    ) -> Claimable {
         let live = connections.membership.live().await;
-        let Some(replica) = collection.replicas.first() else { return Vec::new() };
+        let Some(replica) = collection.replicas.first() else { return Claimable::default() };
         let wanted = replica
             .mapping
             .shards
@@ -148,10 +167,15 @@ impl Owner {
             .filter(|shard| request.shard.is_none_or(|only| only == *shard) && due(*shard));
         let own = wanted.filter(|shard| owner(&live, &collection.name, *shard) == Some(&self.name));
         let mut state = share.state.lock();
-        let fresh: Vec<ShardId> = own.filter(|shard| !state.attempted.contains(shard)).collect();
-        state.attempted.extend(&fresh);
-        state.passes_running += usize::from(!fresh.is_empty());
-        fresh
+        let again =
+            |shard: &ShardId| state.unclaimed.get(shard).is_some_and(|at| at.elapsed() > CLAIM_AGAIN_AFTER);
+        let fresh: Vec<ShardId> =
+            own.filter(|shard| !state.attempted.contains(shard) || again(shard)).collect();
+        // Who only tries again does not keep anybody waiting before it has a claim.
+        let first = fresh.iter().filter(|shard| state.attempted.insert(**shard)).count() > 0;
+        state.unclaimed.retain(|shard, _| !fresh.contains(shard));
+        state.passes_running += usize::from(first);
+        Claimable { shards: fresh, first }
     }
 
     /// What may be done with the verdicts of a pass, before anything is known about them.
@@ -327,7 +351,8 @@ impl Owner {
             self.fleet.collection(&request.collection).ok_or(PeerError::Unknown(UnknownReason::Config))?;
         let run = RunId::of(&self.fleet.name, &collection.name, request.slot);
         let share = self.share(run);
-        let shards = self.claimable(connections, collection, &request, &share, due).await;
+        let Claimable { shards, first } =
+            self.claimable(connections, collection, &request, &share, due).await;
         if !shards.is_empty() {
             let Some(this) = self.this.upgrade() else { return Ok(share.snapshot()) };
             let (collection, share) = (collection.clone(), share.clone());
@@ -335,7 +360,9 @@ impl Owner {
                 if let Err(error) = this.run_pass(collection, request, shards, share.clone()).await {
                     tracing::error!(%run, %error, "a pass did not start");
                 }
-                share.state.lock().passes_running -= 1;
+                let mut state = share.state.lock();
+                state.passes_running -= usize::from(first);
+                state.exchanging = false;
             });
         }
         Ok(share.snapshot())
@@ -346,7 +373,7 @@ impl RunShare {
     fn snapshot(&self) -> Share {
         let state = self.state.lock();
         Share {
-            running: state.passes_running > 0,
+            running: state.passes_running > 0 || state.exchanging,
             scans: state.scans.iter().map(|(node, scan)| (node.clone(), scan.clone())).collect(),
             shards: state.done.values().cloned().collect(),
             wire_bytes: state.wire_bytes,
@@ -358,10 +385,14 @@ impl Progress for RunShare {
     fn step(&self, step: Step) {
         let mut state = self.state.lock();
         match step {
+            Step::Claimed { shards } => state.exchanging = shards > 0,
             Step::Scan { node, state: scan } => {
                 state.scans.insert(node, scan);
             }
             Step::Shard { report } => {
+                if report.epoch.is_none() {
+                    state.unclaimed.insert(report.shard, Instant::now());
+                }
                 state.done.insert(report.shard, shard_share(&report));
             }
         }

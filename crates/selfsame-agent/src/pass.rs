@@ -68,6 +68,7 @@ impl Pass<'_> {
             self.scan(&agents, &mut silent, since).await;
         }
         let epochs = self.claim(&agents, &silent, request).await;
+        self.progress.step(Step::Claimed { shards: epochs.values().filter(|epoch| epoch.is_ok()).count() });
         let roots = self.roots(&agents, &silent, request, &epochs).await;
         let shards = self.exchange_all(request, &epochs, &roots).await;
         self.complete(&agents, &silent, request, &epochs, &shards).await;

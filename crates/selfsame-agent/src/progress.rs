@@ -15,6 +15,11 @@ pub enum Step {
         /// How far.
         state: ScanState,
     },
+    /// Shards are claimed: their exchanges begin.
+    Claimed {
+        /// How many.
+        shards: usize,
+    },
     /// A shard is done.
     Shard {
         /// What came out.

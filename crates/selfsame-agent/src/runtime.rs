@@ -100,6 +100,7 @@ impl Runtime {
             journal: journal.clone(),
             clock: parts.clock.clone(),
         });
+        agent.connect(membership.clone());
         owner.connect(Connections {
             peers: peers.clone(),
             hello,

@@ -1,6 +1,8 @@
 //! What an agent refuses, and what an exchange does not conclude: calls of a claim that is over, repairs under
 //! another claim than the confirm's, silence, and writes that are just arriving.
 
+#![allow(clippy::unwrap_used, reason = "all of this file is tests")]
+
 #[allow(dead_code, reason = "not every test binary needs all of the world")]
 mod world;
 
@@ -11,7 +13,7 @@ use selfsame_agent::local::LocalAgent;
 use selfsame_agent::peer::{Peer, PeerError};
 use selfsame_agent::settings::CollectionSettings;
 use selfsame_core::merkle::Depth;
-use selfsame_core::{Cause, Epoch, Key, RepairId, RunId, ShardId};
+use selfsame_core::{Cause, Epoch, Key, RepairId, RunId, ShardId, ShardVerdict, UnknownReason};
 use selfsame_store::{Call, Fault, Store};
 use selfsame_wire::message::{
     ApplyItem, ApplyRequest, Authority, Claim, DescendRequest, ElementsRequest, FetchRequest, KeysRequest,
@@ -178,4 +180,23 @@ async fn a_write_that_arrives_between_the_reads_is_transient_and_nobody_repairs_
     arrives.await.unwrap();
     assert_eq!((world::items(&report).len(), report.counts().transient), (0, 1));
     assert!(world.all_the_same());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_of_which_a_replica_did_not_answer_the_reads_is_never_in_sync() {
+    for agreed_by_then in [false, true] {
+        let world = filled(100, collection_settings());
+        world.pass().await;
+        let new = row(1000, 200, "{}");
+        world.stores[0].put(new.clone());
+        if agreed_by_then {
+            world.stores[1].put(new);
+        }
+        (0..50).for_each(|_| world.faults[2].push(Call::Read, Some(Fault::Unavailable)));
+        let report = world.pass().await;
+        let unreachable = ShardVerdict::Unknown(UnknownReason::Unreachable);
+        assert_eq!(report.verdict(), unreachable, "{agreed_by_then}");
+        let unknown = report.shards.iter().filter(|shard| shard.verdict == unreachable);
+        assert_eq!(unknown.count(), 1, "the other shards are in sync");
+    }
 }

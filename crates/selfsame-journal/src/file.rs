@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{JournalError, schema};
@@ -108,6 +109,8 @@ fn flags() -> OpenFlags {
 fn prepare(path: &Path) -> Result<Connection, JournalError> {
     let mut connection = Connection::open_with_flags(path, flags())?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Closing a file that turns out to be damaged must not move its log into it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Two agents on one journal would grant an epoch twice.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -127,6 +130,7 @@ fn prepare(path: &Path) -> Result<Connection, JournalError> {
     if check != "ok" {
         return Err(damaged(check));
     }
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(damaged(format!("it cannot keep a write-ahead log: mode {mode}")));

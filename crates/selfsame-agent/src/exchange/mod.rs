@@ -128,11 +128,11 @@ impl Exchange {
         let mut judged = Vec::with_capacity(keys.len());
         let mut confirmed_at = None;
         for chunk in keys.chunks(self.collection.confirm_keys_max.max(1)) {
-            judged.extend(self.confirm(claim, &asked, chunk.to_vec()).await);
+            judged.extend(self.confirm(claim, &asked, chunk.to_vec()).await?);
             confirmed_at.get_or_insert_with(Instant::now);
         }
         let confirmed_at = confirmed_at.unwrap_or_else(Instant::now);
-        let tasks = self.resolve(&judged, report);
+        let tasks = self.resolve(&asked, &judged, report);
         if let Some(reason) = self.brake(claim.shard, &tasks, report) {
             report.planned = Some(reason);
             report.items.extend(tasks.iter().map(|task| self.item(claim, task, Outcome::Planned)));
@@ -188,23 +188,31 @@ impl Exchange {
     }
 
     /// Two fresh reads from the stores, `settle` apart.
-    async fn confirm(&self, claim: &Claim, asked: &[bool], keys: Vec<(KeyDigest, Key)>) -> Vec<Judged> {
+    async fn confirm(
+        &self,
+        claim: &Claim,
+        asked: &[bool],
+        keys: Vec<(KeyDigest, Key)>,
+    ) -> Result<Vec<Judged>, PeerError> {
         let (digests, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
-        let first = reads::observe(claim, &self.members, asked, &keys, false).await;
+        let first = reads::observe(claim, &self.members, asked, &keys, false).await?;
         tokio::time::sleep(self.collection.settle).await;
-        let second = reads::observe(claim, &self.members, asked, &keys, true).await;
+        let second = reads::observe(claim, &self.members, asked, &keys, true).await?;
         let moment = self.moment();
         let judge = |((key, key_digest), (first, observations)): ((Key, KeyDigest), (Vec<_>, Vec<_>))| {
             let confirmed = confirm(&first, &observations, &self.collection.policy, moment);
             Judged { key, key_digest, observations, confirmed }
         };
-        keys.into_iter().zip(digests).zip(first.into_iter().zip(second)).map(judge).collect()
+        Ok(keys.into_iter().zip(digests).zip(first.into_iter().zip(second)).map(judge).collect())
     }
 
     /// Sorts the judged keys: counts what needs nothing, reports what is left alone, gives what to repair.
-    fn resolve<'a>(&self, judged: &'a [Judged], report: &mut ShardReport) -> Vec<Task<'a>> {
+    fn resolve<'a>(&self, asked: &[bool], judged: &'a [Judged], report: &mut ShardReport) -> Vec<Task<'a>> {
         let mut tasks = Vec::new();
         for judged in judged {
+            if went_silent(asked, &judged.observations) {
+                report.unknown.push(UnknownReason::Unreachable);
+            }
             let unreadable = positions(&judged.observations, |presence| *presence == Presence::Unreadable);
             for replica in &unreadable {
                 report.items.push(self.plain_item(judged, *replica, Rule::Same, Outcome::Unreadable));
@@ -353,6 +361,13 @@ fn sighting(observation: &Observation) -> Option<&Sighting> {
 fn positions(observations: &[Observation], matches: impl Fn(&Presence) -> bool) -> Vec<ReplicaIndex> {
     let matching = observations.iter().enumerate().filter(|(_, observation)| matches(&observation.presence));
     matching.map(|(index, _)| ReplicaIndex(index)).collect()
+}
+
+/// Whether a replica that gave its root did not answer for this key: that those heard agree says nothing of it.
+fn went_silent(asked: &[bool], observations: &[Observation]) -> bool {
+    let silent =
+        |(asked, observation): (&bool, &Observation)| *asked && observation.presence == Presence::Unreachable;
+    asked.iter().zip(observations).any(silent)
 }
 
 /// The replica to name for a held key: the one that lost it, or one that stands alone, else the first heard.

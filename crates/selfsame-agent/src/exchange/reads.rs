@@ -5,34 +5,42 @@ use selfsame_core::{Key, Observation};
 use selfsame_wire::message::{Claim, ReadRequest};
 
 use super::Member;
+use crate::peer::PeerError;
 
 /// Keys in one request: their observations take about 200 bytes each on the wire.
 const KEYS_PER_REQUEST: usize = 1_000;
 
 /// What every configured replica holds of each key, replicas in the configured order. A replica that is not to
-/// be asked, or does not answer, is `Unreachable` for the keys that it did not answer.
+/// be asked, or does not answer, is `Unreachable` for the keys that it did not answer. An exchange that another
+/// one has superseded learns nothing any more: that is the only error.
 pub(super) async fn observe(
     claim: &Claim,
     members: &[Member],
     asked: &[bool],
     keys: &[Key],
     conclude: bool,
-) -> Vec<Vec<Observation>> {
+) -> Result<Vec<Vec<Observation>>, PeerError> {
     let columns = join_all(members.iter().zip(asked).map(|(member, asked)| async move {
         if *asked {
             column(claim, member, keys, conclude).await
         } else {
-            vec![Observation::unreachable(); keys.len()]
+            Ok(vec![Observation::unreachable(); keys.len()])
         }
     }))
     .await;
+    let columns = columns.into_iter().collect::<Result<Vec<_>, PeerError>>()?;
     let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
     let row =
         |_| columns.iter_mut().map(|column| column.next().unwrap_or_else(Observation::unreachable)).collect();
-    (0..keys.len()).map(row).collect()
+    Ok((0..keys.len()).map(row).collect())
 }
 
-async fn column(claim: &Claim, member: &Member, keys: &[Key], conclude: bool) -> Vec<Observation> {
+async fn column(
+    claim: &Claim,
+    member: &Member,
+    keys: &[Key],
+    conclude: bool,
+) -> Result<Vec<Observation>, PeerError> {
     let mut observations = Vec::with_capacity(keys.len());
     for chunk in keys.chunks(KEYS_PER_REQUEST) {
         let (claim, node, keys) = (claim.clone(), member.node.clone(), chunk.to_vec());
@@ -42,11 +50,12 @@ async fn column(claim: &Claim, member: &Member, keys: &[Key], conclude: bool) ->
                 tracing::error!(node = %member.node, asked = chunk.len(), answered = answers.len(), "read of wrong length");
                 observations.extend(std::iter::repeat_n(Observation::unreachable(), chunk.len()));
             }
+            Err(error @ PeerError::Fenced(_)) => return Err(error),
             Err(error) => {
                 tracing::warn!(node = %member.node, %error, "replica did not answer a read");
                 observations.extend(std::iter::repeat_n(Observation::unreachable(), chunk.len()));
             }
         }
     }
-    observations
+    Ok(observations)
 }

@@ -11,7 +11,7 @@ use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, Fetch
 use tokio::time::Instant;
 
 use super::report::{Outcome, PlanReason, ShardReport};
-use super::{Exchange, Judged, Mandate, Member, Task, reads, sighting};
+use super::{Exchange, Judged, Mandate, Member, Task, reads, sighting, went_silent};
 use crate::peer::PeerError;
 
 /// Repairs in one batch, and bytes of documents.
@@ -56,7 +56,9 @@ impl Exchange {
                 self.apply_batch(claim, target, batch, report, &mut done).await;
             }
         }
-        self.verify(claim, asked, &mut done).await;
+        if !self.verify(claim, asked, &mut done).await {
+            report.unknown.push(UnknownReason::Unreachable);
+        }
         for Done { task, outcome } in done {
             match outcome {
                 Outcome::Planned => report.planned = Some(PlanReason::Returned),
@@ -89,7 +91,11 @@ impl Exchange {
             return batch;
         }
         let keys: Vec<Key> = batch.iter().map(|task| task.judged.key.clone()).collect();
-        let fresh = reads::observe(claim, &self.members, asked, &keys, true).await;
+        let Ok(fresh) = reads::observe(claim, &self.members, asked, &keys, true).await else {
+            // Superseded: whoever did that goes on with them.
+            done.extend(batch.into_iter().map(|task| Done { task, outcome: Outcome::Moving }));
+            return Vec::new();
+        };
         let mut kept = Vec::new();
         for (task, fresh) in batch.into_iter().zip(fresh) {
             if self.same_verdict(task.judged, &fresh) {
@@ -220,15 +226,16 @@ impl Exchange {
 
     /// Reads back what was written. A repair whose row stands but is not the winner's document is
     /// incomparable; a row that a client wrote since is the client's, and fine. An insert whose source was deleted
-    /// meanwhile is withdrawn: what was deleted does not come back.
-    async fn verify(&self, claim: &Claim, asked: &[bool], done: &mut [Done<'_>]) {
+    /// meanwhile is withdrawn: what was deleted does not come back. Says whether all replicas answered.
+    async fn verify(&self, claim: &Claim, asked: &[bool], done: &mut [Done<'_>]) -> bool {
         let written: Vec<usize> =
             (0..done.len()).filter(|index| done[*index].outcome == Outcome::Repaired).collect();
         let keys: Vec<Key> = written.iter().map(|index| done[*index].task.judged.key.clone()).collect();
         if keys.is_empty() {
-            return;
+            return true;
         }
-        let fresh = reads::observe(claim, &self.members, asked, &keys, false).await;
+        let Ok(fresh) = reads::observe(claim, &self.members, asked, &keys, false).await else { return false };
+        let heard = !fresh.iter().any(|fresh| went_silent(asked, fresh));
         for (index, fresh) in written.into_iter().zip(fresh) {
             let task = &done[index].task;
             let target = task.target.replica;
@@ -242,6 +249,7 @@ impl Exchange {
                 done[index].outcome = Outcome::Incomparable;
             }
         }
+        heard
     }
 
     /// Deletes what this repair inserted, if it still stands.

@@ -1,12 +1,14 @@
 //! This agent as a peer: its replicas, fenced by its journal.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use selfsame_core::merkle::NodeHash;
-use selfsame_core::{AgentName, CollectionName, Epoch, Key, KeyPrefix, NodeName, ShardId, UnknownReason};
+use selfsame_core::{
+    AgentName, CollectionName, Epoch, Key, KeyPrefix, NodeName, ShardId, Slot, UnknownReason,
+};
 use selfsame_journal::{Completion, EpochRecorded, Journal, JournalError};
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Authority, Ballot, BallotRequest, Claim, CompleteRequest, DescendRequest,
@@ -20,6 +22,7 @@ use selfsame_wire::limits::FETCH_BYTES_MAX;
 
 use crate::blocking::blocking;
 use crate::clock::Clock;
+use crate::membership::Membership;
 use crate::peer::{Peer, PeerError};
 use crate::record::completed_as;
 use crate::settings::RepairMode;
@@ -57,6 +60,10 @@ pub struct LocalAgent {
     parts: LocalAgentParts,
     /// The epoch of the last confirm of each shard: repairs are applied under exactly this one.
     confirmed: Mutex<HashMap<(CollectionName, ShardId), Epoch>>,
+    /// Whose claim of each shard was granted last, and for which slot.
+    granted: Mutex<HashMap<(CollectionName, ShardId), (Slot, Epoch)>>,
+    /// Who is live; not known before the agent is connected.
+    membership: OnceLock<Arc<Membership>>,
     /// The highest epoch that was recorded of each shard, so that not every request asks the journal.
     fences: Mutex<HashMap<(CollectionName, ShardId), Epoch>>,
 }
@@ -64,7 +71,29 @@ pub struct LocalAgent {
 impl LocalAgent {
     /// Puts an agent together.
     pub fn new(parts: LocalAgentParts) -> Arc<LocalAgent> {
-        Arc::new(LocalAgent { parts, confirmed: Mutex::default(), fences: Mutex::default() })
+        Arc::new(LocalAgent {
+            parts,
+            confirmed: Mutex::default(),
+            granted: Mutex::default(),
+            membership: OnceLock::new(),
+            fences: Mutex::default(),
+        })
+    }
+
+    /// Tells it who is live; once.
+    pub fn connect(&self, membership: Arc<Membership>) {
+        if self.membership.set(membership).is_err() {
+            tracing::error!("an agent is connected once");
+        }
+    }
+
+    /// The claim of another live agent that a shard's slot was granted to. It is not superseded within the slot:
+    /// agents that have just come or gone do not know of each other for a moment, and would exchange it twice.
+    fn taken(&self, collection: &CollectionName, shard: ShardId, slot: Slot, epoch: &Epoch) -> Option<Epoch> {
+        let granted = self.granted.lock();
+        let (of, holder) = granted.get(&(collection.clone(), shard))?;
+        let live = self.membership.get().is_some_and(|membership| membership.is_live(&holder.agent));
+        (*of == slot && holder.agent != epoch.agent && live).then(|| holder.clone())
     }
 
     fn replica(&self, collection: &CollectionName, node: &NodeName) -> Result<&Arc<LocalReplica>, PeerError> {
@@ -199,9 +228,23 @@ impl Peer for LocalAgent {
         })
         .await;
         let completed = completed.map_err(|error| self.broken(&error))?;
-        let ballots = self.raise(&request.collection, &request.epochs).await?;
-        let answer = |(ballot, completed)| if completed { Ballot::Completed } else { ballot };
-        Ok(ballots.into_iter().zip(completed).map(answer).collect())
+        let taken = |(shard, epoch): &(ShardId, Epoch)| self.taken(&request.collection, *shard, slot, epoch);
+        let taken: Vec<Option<Epoch>> = request.epochs.iter().map(taken).collect();
+        let free = request.epochs.iter().zip(&taken).filter(|(_, taken)| taken.is_none());
+        let free: Vec<(ShardId, Epoch)> = free.map(|(asked, _)| asked.clone()).collect();
+        let mut raised = self.raise(&request.collection, &free).await?.into_iter();
+        let mut ballots = Vec::with_capacity(request.epochs.len());
+        for (((shard, epoch), taken), completed) in request.epochs.into_iter().zip(taken).zip(completed) {
+            let ballot = match taken {
+                Some(holder) => Ballot::Superseded(holder),
+                None => raised.next().unwrap_or(Ballot::Superseded(epoch.clone())),
+            };
+            if ballot == Ballot::Granted {
+                self.granted.lock().insert((request.collection.clone(), shard), (slot, epoch));
+            }
+            ballots.push(if completed { Ballot::Completed } else { ballot });
+        }
+        Ok(ballots)
     }
 
     async fn complete(&self, request: CompleteRequest) -> Result<(), PeerError> {

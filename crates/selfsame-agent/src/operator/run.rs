@@ -149,7 +149,9 @@ impl Following {
                     self.take(name, share);
                 }
                 Err(error) => {
-                    tracing::warn!(agent = %name, run = %self.run, %error, "an agent did not hear of the run");
+                    if !self.silent.contains_key(&name) {
+                        tracing::warn!(agent = %name, run = %self.run, %error, "an agent did not hear of the run");
+                    }
                     self.silence(service, &name, error.to_string());
                 }
             }
@@ -190,7 +192,10 @@ impl Following {
     }
 
     fn is_over(&self) -> bool {
-        let all = self.wanted.iter().all(|shard| self.done.contains_key(shard));
+        // Who superseded an owner is still at work on its shard.
+        let unclaimed = ShardVerdict::Unknown(UnknownReason::NoMajority);
+        let settled = |share: &ShardShare| share.verdict != unclaimed;
+        let all = self.wanted.iter().all(|shard| self.done.get(shard).is_some_and(settled));
         (all && self.busy.is_empty()) || self.worked_on.elapsed() > NOBODY_FOR
     }
 

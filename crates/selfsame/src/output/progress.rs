@@ -27,6 +27,7 @@ impl Terminal {
 impl Progress for Terminal {
     fn step(&self, step: Step) {
         match step {
+            Step::Claimed { .. } => {}
             Step::Shard { .. } => {
                 self.shards.inc(1);
                 if self.shards.length() == Some(self.shards.position()) {
