@@ -245,6 +245,10 @@ impl Owner {
         if collection.repair == RepairMode::Off {
             return Err(PeerError::Refused("repair is off for this collection".to_owned()));
         }
+        let (journal, name, now) = (connections.journal.clone(), collection.name.clone(), self.clock.now());
+        if !matches!(blocking(move || journal.paused(&name, now)).await, Ok(None)) {
+            return Err(PeerError::Refused("repairs are paused; hint: selfsame resume".to_owned()));
+        }
         let approval = record::approval(connections.journal.clone(), id.clone()).await;
         let approval = approval.map_err(|error| PeerError::Refused(error.to_string()))?;
         let planned = approval.repairs.len() as u64;

@@ -93,13 +93,18 @@ struct Task<'a> {
 impl Exchange {
     /// Compares and repairs one claimed shard. `roots` has one for each member, or why there is none.
     pub async fn shard(&self, claim: &Claim, roots: &[Result<Root, UnknownReason>]) -> ShardReport {
+        let superseded = Err(UnknownReason::NoMajority);
+        if roots.contains(&superseded) {
+            return ShardReport::blank(claim.shard);
+        }
         let mut report = ShardReport { epoch: Some(claim.epoch.clone()), ..ShardReport::blank(claim.shard) };
-        match self.story(claim, roots, &mut report).await {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(collection = %claim.collection, shard = %claim.shard, %error, "exchange ended early");
-                report.unknown.push(error.reason());
+        if let Err(error) = self.story(claim, roots, &mut report).await {
+            tracing::warn!(collection = %claim.collection, shard = %claim.shard, %error, "exchange ended early");
+            if matches!(error, PeerError::Fenced(_)) {
+                // Nothing was learned under this claim; whoever has the shard now says what is known of it.
+                return ShardReport::blank(claim.shard);
             }
+            report.unknown.push(error.reason());
         }
         report.verdict = verdict(&report, roots);
         report

@@ -22,7 +22,7 @@ pub struct ShardReport {
     pub items: Vec<Item>,
     /// Why the repairs became a plan, if they did.
     pub planned: Option<PlanReason>,
-    /// Under which claim; `None` if it was not claimed.
+    /// Under which claim; `None` if it was not claimed, or another exchange has taken it over.
     pub epoch: Option<Epoch>,
 }
 

@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use selfsame_core::merkle::NodeHash;
-use selfsame_core::{
-    AgentName, CollectionName, Epoch, Key, KeyPrefix, NodeName, ShardId, Slot, UnknownReason,
-};
+use selfsame_core::{AgentName, CollectionName, Epoch, Key, KeyPrefix, NodeName, ShardId, UnknownReason};
 use selfsame_journal::{Completion, EpochRecorded, Journal, JournalError};
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Authority, Ballot, BallotRequest, Claim, CompleteRequest, DescendRequest,
     ElementsReply, ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, NodeRoots, ReadReply,
     ReadRequest, Replica, Root, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
 };
+use tokio::time::Instant;
 
 use super::repairing::Warrant;
 use super::replica::LocalReplica;
@@ -29,6 +29,17 @@ use crate::settings::RepairMode;
 
 /// Elements in one answer: 4 MiB of them.
 const ELEMENTS_MAX: usize = 1 << 18;
+
+/// A claim whose exchange has asked for nothing for so long, beyond `settle`, keeps no other away.
+const IDLE_FOR: Duration = Duration::from_secs(5);
+
+/// A claim that this voter granted.
+struct Grant {
+    epoch: Epoch,
+    /// When its exchange last asked for something.
+    at: Instant,
+    completed: bool,
+}
 
 /// What a local agent is made of.
 pub struct LocalAgentParts {
@@ -60,8 +71,8 @@ pub struct LocalAgent {
     parts: LocalAgentParts,
     /// The epoch of the last confirm of each shard: repairs are applied under exactly this one.
     confirmed: Mutex<HashMap<(CollectionName, ShardId), Epoch>>,
-    /// Whose claim of each shard was granted last, and for which slot.
-    granted: Mutex<HashMap<(CollectionName, ShardId), (Slot, Epoch)>>,
+    /// Whose claim of each shard was granted last.
+    granted: Mutex<HashMap<(CollectionName, ShardId), Grant>>,
     /// Who is live; not known before the agent is connected.
     membership: OnceLock<Arc<Membership>>,
     /// The highest epoch that was recorded of each shard, so that not every request asks the journal.
@@ -87,13 +98,28 @@ impl LocalAgent {
         }
     }
 
-    /// The claim of another live agent that a shard's slot was granted to. It is not superseded within the slot:
-    /// agents that have just come or gone do not know of each other for a moment, and would exchange it twice.
-    fn taken(&self, collection: &CollectionName, shard: ShardId, slot: Slot, epoch: &Epoch) -> Option<Epoch> {
+    /// The claim of another live agent that keeps this one away: its exchange is at work, here at least. Agents
+    /// that have just come or gone do not know of each other for a moment, and would exchange a shard twice. A
+    /// courtesy: safety rests on epochs and conditions.
+    fn taken(&self, collection: &CollectionName, shard: ShardId, epoch: &Epoch) -> Option<Epoch> {
         let granted = self.granted.lock();
-        let (of, holder) = granted.get(&(collection.clone(), shard))?;
-        let live = self.membership.get().is_some_and(|membership| membership.is_live(&holder.agent));
-        (*of == slot && holder.agent != epoch.agent && live).then(|| holder.clone())
+        let grant = granted.get(&(collection.clone(), shard))?;
+        let live = self.membership.get().is_some_and(|membership| membership.is_live(&grant.epoch.agent));
+        let settle = self.replicas_of(collection).next().map(|replica| replica.parts.collection.settle);
+        let at_work = !grant.completed && grant.at.elapsed() < IDLE_FOR + settle.unwrap_or_default();
+        (grant.epoch.agent != epoch.agent && live && at_work).then(|| grant.epoch.clone())
+    }
+
+    /// Notes that a claim's exchange is at work.
+    fn note_work(&self, collection: &CollectionName, epochs: &[(ShardId, Epoch)]) {
+        let mut granted = self.granted.lock();
+        for (shard, epoch) in epochs {
+            if let Some(grant) =
+                granted.get_mut(&(collection.clone(), *shard)).filter(|grant| grant.epoch == *epoch)
+            {
+                grant.at = Instant::now();
+            }
+        }
     }
 
     fn replica(&self, collection: &CollectionName, node: &NodeName) -> Result<&Arc<LocalReplica>, PeerError> {
@@ -120,6 +146,7 @@ impl LocalAgent {
 
     /// Refuses an epoch below the highest seen; a higher one is recorded durably before anything is answered.
     async fn fence(&self, collection: &CollectionName, epochs: &[(ShardId, Epoch)]) -> Result<(), PeerError> {
+        self.note_work(collection, epochs);
         for ballot in self.raise(collection, epochs).await? {
             if let Ballot::Superseded(highest) = ballot {
                 return Err(PeerError::Fenced(highest));
@@ -228,7 +255,7 @@ impl Peer for LocalAgent {
         })
         .await;
         let completed = completed.map_err(|error| self.broken(&error))?;
-        let taken = |(shard, epoch): &(ShardId, Epoch)| self.taken(&request.collection, *shard, slot, epoch);
+        let taken = |(shard, epoch): &(ShardId, Epoch)| self.taken(&request.collection, *shard, epoch);
         let taken: Vec<Option<Epoch>> = request.epochs.iter().map(taken).collect();
         let free = request.epochs.iter().zip(&taken).filter(|(_, taken)| taken.is_none());
         let free: Vec<(ShardId, Epoch)> = free.map(|(asked, _)| asked.clone()).collect();
@@ -240,7 +267,8 @@ impl Peer for LocalAgent {
                 None => raised.next().unwrap_or(Ballot::Superseded(epoch.clone())),
             };
             if ballot == Ballot::Granted {
-                self.granted.lock().insert((request.collection.clone(), shard), (slot, epoch));
+                let grant = Grant { epoch, at: Instant::now(), completed: false };
+                self.granted.lock().insert((request.collection.clone(), shard), grant);
             }
             ballots.push(if completed { Ballot::Completed } else { ballot });
         }
@@ -250,6 +278,11 @@ impl Peer for LocalAgent {
     async fn complete(&self, request: CompleteRequest) -> Result<(), PeerError> {
         let journal = self.parts.journal.clone();
         let CompleteRequest { collection, slot, at, shards, .. } = request;
+        for (shard, epoch, _) in &shards {
+            if let Some(grant) = self.granted.lock().get_mut(&(collection.clone(), *shard)) {
+                grant.completed |= grant.epoch == *epoch;
+            }
+        }
         let members = self.parts.members.get(&collection).cloned().unwrap_or_default();
         let put = blocking(move || {
             for (shard, epoch, verdict) in shards {
@@ -272,10 +305,18 @@ impl Peer for LocalAgent {
     }
 
     async fn roots(&self, request: RootsRequest) -> Result<Vec<NodeRoots>, PeerError> {
-        self.fence(&request.collection, &request.epochs).await?;
+        self.note_work(&request.collection, &request.epochs);
+        let ballots = self.raise(&request.collection, &request.epochs).await?;
         let mut roots = Vec::new();
         for replica in self.replicas_of(&request.collection) {
-            roots.push(self.roots_of(replica, &request.epochs).await);
+            let mut answer = self.roots_of(replica, &request.epochs).await;
+            // One shard that another exchange has taken over does not silence the others.
+            for (root, ballot) in answer.roots.iter_mut().zip(&ballots) {
+                if *ballot != Ballot::Granted {
+                    *root = Err(UnknownReason::NoMajority);
+                }
+            }
+            roots.push(answer);
         }
         Ok(roots)
     }

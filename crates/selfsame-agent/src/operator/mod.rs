@@ -77,9 +77,11 @@ impl OperatorService {
         let parsed =
             name.parse::<CollectionName>().map_err(|error| Status::invalid_argument(error.to_string()))?;
         let found = self.parts.fleet.collection(&parsed).cloned();
-        found
-            .map(|collection| vec![collection])
-            .ok_or_else(|| Status::not_found(format!("no collection `{name}`")))
+        found.map(|collection| vec![collection]).ok_or_else(|| {
+            let names = self.parts.fleet.collections.iter().map(|collection| collection.name.as_str());
+            let names: Vec<&str> = names.collect();
+            Status::not_found(format!("no collection `{name}`; hint: there is {}", names.join(", ")))
+        })
     }
 
     async fn journal<T: Send + 'static>(
@@ -101,7 +103,7 @@ impl Operator for OperatorService {
     type RunStream = EventStream;
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.tell_status(request.into_inner(), forwarded).await.map(Response::new)
     }
 
@@ -109,7 +111,7 @@ impl Operator for OperatorService {
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.explain_key(request.into_inner(), forwarded).await.map(Response::new)
     }
 
@@ -118,17 +120,17 @@ impl Operator for OperatorService {
     }
 
     async fn runs(&self, request: Request<v1::RunsRequest>) -> Result<Response<v1::RunsReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.list_runs(request.into_inner(), forwarded).await.map(Response::new)
     }
 
     async fn show(&self, request: Request<v1::ShowRequest>) -> Result<Response<v1::ShowReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.show_run(request.into_inner(), forwarded).await.map(Response::new)
     }
 
     async fn plans(&self, request: Request<v1::PlansRequest>) -> Result<Response<v1::PlansReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.list_plans(request.into_inner(), forwarded).await.map(Response::new)
     }
 
@@ -136,22 +138,22 @@ impl Operator for OperatorService {
         &self,
         request: Request<v1::ApproveRequest>,
     ) -> Result<Response<v1::ApproveReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.approve_plan(request.into_inner(), forwarded).await.map(Response::new)
     }
 
     async fn drop(&self, request: Request<v1::DropRequest>) -> Result<Response<v1::DropReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.drop_plan(request.into_inner(), forwarded).await.map(Response::new)
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.pause_writes(request.into_inner(), forwarded).await.map(Response::new)
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeReply>, Status> {
-        let forwarded = siblings::is_forwarded(&request);
+        let forwarded = self.is_forwarded(&request)?;
         self.resume_writes(request.into_inner(), forwarded).await.map(Response::new)
     }
 }

@@ -268,5 +268,6 @@ pub(super) fn run_item(collection: &str, item: ItemRow) -> v1::RunItem {
         version_after: item.version_after.map(|version| version.0),
         at: item.at.0,
         run: item.run.to_string(),
+        repair: item.repair.map(|repair| repair.to_string()).unwrap_or_default(),
     }
 }

@@ -21,9 +21,9 @@ use crate::settings::CollectionSettings;
 /// How often the owners are asked how far they are.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Shards that nobody works on for so long stay unknown: an agent is taken for dead after 5 s, and its shards
-/// then have other owners.
-const NOBODY_FOR: Duration = Duration::from_secs(8);
+/// Shards that nobody works on for so long stay unknown: an agent is taken for dead after 5 s, a claim that is
+/// not worked on for given up after as long, and the shards then have other owners.
+const NOBODY_FOR: Duration = Duration::from_secs(15);
 
 /// Events that wait for a slow reader; progress is told ten times a second at most.
 const EVENTS_WAITING: usize = 16;

@@ -12,7 +12,8 @@ use tonic::{Request, Response, Status};
 
 use super::OperatorService;
 
-/// Marks a request that another agent passes on: it is answered for this agent alone.
+/// Marks a request that another agent passes on, and names the agent that it means: it is answered for that one
+/// alone, and by no other that has come to its address.
 const FORWARDED: &str = "selfsame-forwarded";
 
 /// How long another agent may take to answer for itself.
@@ -29,20 +30,25 @@ pub struct Sibling {
     pub client: OperatorClient<Channel>,
 }
 
-/// Whether another agent passes this request on.
-pub(super) fn is_forwarded<T>(request: &Request<T>) -> bool {
-    request.metadata().contains_key(FORWARDED)
-}
-
-/// The request as it is passed on.
-pub(super) fn forwarded<T>(message: T, within: Duration) -> Request<T> {
+/// The request as it is passed on to an agent.
+fn forwarded<T>(message: T, agent: &AgentName, within: Duration) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert(FORWARDED, "1".parse().expect("a constant value"));
+    let name = agent.as_str().parse().expect("a name has no character that a header cannot hold");
+    request.metadata_mut().insert(FORWARDED, name);
     request.set_timeout(within);
     request
 }
 
 impl OperatorService {
+    /// Whether another agent passes this request on. One that means somebody else is refused.
+    pub(super) fn is_forwarded<T>(&self, request: &Request<T>) -> Result<bool, Status> {
+        match request.metadata().get(FORWARDED).map(|name| name.to_str()) {
+            None => Ok(false),
+            Some(Ok(name)) if name == self.parts.name.as_str() => Ok(true),
+            Some(_) => Err(Status::unavailable(format!("agent {} answers at this address", self.parts.name))),
+        }
+    }
+
     /// The others' answers, and who was silent. An agent that does not know what is asked about is not silent.
     pub(super) async fn ask_siblings<Q, A, F>(
         &self,
@@ -67,7 +73,7 @@ impl OperatorService {
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let asked = self.parts.siblings.iter().map(|sibling| {
-            let answer = ask(sibling.client.clone(), forwarded(question.clone(), within));
+            let answer = ask(sibling.client.clone(), forwarded(question.clone(), &sibling.name, within));
             async move { (sibling, tokio::time::timeout(within, answer).await) }
         });
         let (mut answers, mut silent) = (Vec::new(), Vec::new());

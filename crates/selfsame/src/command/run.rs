@@ -55,6 +55,11 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         request: Uuid::now_v7().as_bytes().to_vec(),
     };
     let summaries = follow(&config, &request, args.output).await?;
+    if args.wait && summaries.is_empty() {
+        let hint = "hint: the other agents go on with it; ask for it again with `selfsame runs`";
+        writeln!(std::io::stderr(), "the agent that was asked ended before the run did; {hint}")?;
+        return Ok(ExitCode::from(2));
+    }
     let worst = summaries.iter().map(Summary::exit_code).fold(0, super::worse);
     match (args.output, summaries.as_slice()) {
         (Output::Text, summaries) => summaries.iter().try_for_each(print_summary)?,

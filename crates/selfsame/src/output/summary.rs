@@ -79,6 +79,8 @@ pub(crate) struct ItemRow {
     pub(crate) outcome: String,
     /// What more there is to say.
     pub(crate) detail: String,
+    /// The repair's id, where one was tried: the one in its origin marker.
+    pub(crate) repair: Option<String>,
     /// The version there before.
     pub(crate) version_before: Option<i64>,
     /// The version that it should have.
@@ -205,6 +207,7 @@ impl ItemRow {
             rule: item.rule.describe().to_owned(),
             outcome: item.outcome.as_str().to_owned(),
             detail: item.outcome.detail().to_owned(),
+            repair: item.repair.map(|repair| repair.to_string()),
             version_before: item.version_before.map(|version| version.0),
             version_after: item.version_after.map(|version| version.0),
         }
@@ -222,6 +225,7 @@ impl ItemRow {
             rule: item.rule.clone(),
             outcome: item.outcome.clone(),
             detail: item.detail.clone(),
+            repair: Some(item.repair.clone()).filter(|repair| !repair.is_empty()),
             version_before: item.version_before,
             version_after: item.version_after,
         }
