@@ -36,7 +36,7 @@ impl OperatorService {
             if request.shard.is_some_and(|shard| shard >= count) {
                 let last = count.saturating_sub(1);
                 return Err(Status::invalid_argument(format!(
-                    "`{}` has shards 0 to {last}",
+                    "`{}` has no such shard; hint: it has shards 0 to {last}",
                     collection.name
                 )));
             }

@@ -80,7 +80,8 @@ pub(crate) async fn follow(
         ask(config, |mut client| async move { client.run(request.clone()).await }).await?;
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let mut summaries = Vec::new();
-    while let Some(event) = events.message().await? {
+    // A stream that breaks off ends as one whose agent drained: without a summary.
+    while let Some(event) = events.message().await.unwrap_or_default() {
         match event.event {
             Some(Event::Started(started)) => {
                 tell_silent(&started.silent)?;
