@@ -267,16 +267,14 @@ impl Mapping {
         }
     }
 
-    /// The row that a repair writes: the winner's content with the key and the ignored and unmapped fields of the
-    /// target's own row. A target that has no row takes the winner's whole.
+    /// The row that a repair writes: the winner's content with the ignored and unmapped fields of the target's own
+    /// row. A target that has no row takes the winner's whole.
     pub fn merged(&self, target: Option<&Row>, winner: &Row) -> Row {
         let Some(target) = target else { return winner.clone() };
         let cell = |(name, own): &(String, Cell)| {
             let merged = match winner.cell(name) {
                 Some(theirs) if self.spec.document.as_ref() == Some(name) => self.merged_body(own, theirs),
-                Some(theirs) if self.is_mapped_column(name) && !self.spec.key.contains(name) => {
-                    theirs.clone()
-                }
+                Some(theirs) if self.is_mapped_column(name) => theirs.clone(),
                 _ => own.clone(),
             };
             (name.clone(), merged)

@@ -53,6 +53,8 @@ enum Command {
     Pause(command::pause::PauseArgs),
     /// End a pause
     Resume(command::pause::ResumeArgs),
+    /// Print the SQL that a store needs, for `setup: manual`
+    Setup(command::setup::SetupArgs),
     /// Look at configuration files
     Config(command::config::ConfigArgs),
 }
@@ -86,6 +88,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args),
         Command::Agent(args) => runtime()?.block_on(command::agent::run(args)),
         Command::Status(args) => runtime()?.block_on(command::status::run(args)),
+        Command::Setup(args) => runtime()?.block_on(command::setup::run(args)),
         Command::Run(args) => runtime()?.block_on(command::run::run(args)),
         Command::Diff(args) => runtime()?.block_on(command::diff::run(args)),
         Command::Runs(args) => runtime()?.block_on(command::runs::list(args)),

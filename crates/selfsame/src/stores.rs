@@ -39,12 +39,7 @@ pub(crate) fn open(
     replica: &ReplicaSettings,
     purpose: Use,
 ) -> anyhow::Result<Opened> {
-    let node = config.nodes.iter().find(|node| node.name == replica.node);
-    let node = node.with_context(|| format!("node `{}` is not configured", replica.node))?;
-    let lazy = Lazy {
-        options: sqlite_options(&config.fleet, collection, replica, node, purpose)?,
-        open: Mutex::default(),
-    };
+    let lazy = Lazy { options: sqlite(config, collection, replica, purpose)?, open: Mutex::default() };
     let limits = limits(&collection.throttle);
     Ok(match purpose {
         Use::Look => throttled(ReadOnly::new(lazy), limits),
@@ -64,6 +59,18 @@ fn limits(settings: &ThrottleSettings) -> ThrottleLimits {
         rows_per_second: NonZeroU32::new(rows).unwrap_or(NonZeroU32::MIN),
         bytes_per_second: settings.bytes_per_second,
     }
+}
+
+/// The options of a replica in an SQLite file.
+pub(crate) fn sqlite(
+    config: &FleetConfig,
+    collection: &CollectionSettings,
+    replica: &ReplicaSettings,
+    purpose: Use,
+) -> anyhow::Result<SqliteOptions> {
+    let node = config.nodes.iter().find(|node| node.name == replica.node);
+    let node = node.with_context(|| format!("node `{}` is not configured", replica.node))?;
+    sqlite_options(&config.fleet, collection, replica, node, purpose)
 }
 
 fn sqlite_options(

@@ -255,22 +255,26 @@ impl Peer for LocalAgent {
         })
         .await;
         let completed = completed.map_err(|error| self.broken(&error))?;
-        let taken = |(shard, epoch): &(ShardId, Epoch)| self.taken(&request.collection, *shard, epoch);
-        let taken: Vec<Option<Epoch>> = request.epochs.iter().map(taken).collect();
-        let free = request.epochs.iter().zip(&taken).filter(|(_, taken)| taken.is_none());
+        // What is completed or taken is told before anything is raised: asking in vain fences nobody out.
+        let answered = |((shard, epoch), completed): (&(ShardId, Epoch), bool)| match completed {
+            true => Some(Ballot::Completed),
+            false => self.taken(&request.collection, *shard, epoch).map(Ballot::Superseded),
+        };
+        let answers: Vec<Option<Ballot>> = request.epochs.iter().zip(completed).map(answered).collect();
+        let free = request.epochs.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
         let free: Vec<(ShardId, Epoch)> = free.map(|(asked, _)| asked.clone()).collect();
         let mut raised = self.raise(&request.collection, &free).await?.into_iter();
         let mut ballots = Vec::with_capacity(request.epochs.len());
-        for (((shard, epoch), taken), completed) in request.epochs.into_iter().zip(taken).zip(completed) {
-            let ballot = match taken {
-                Some(holder) => Ballot::Superseded(holder),
+        for ((shard, epoch), answer) in request.epochs.into_iter().zip(answers) {
+            let ballot = match answer {
+                Some(answer) => answer,
                 None => raised.next().unwrap_or(Ballot::Superseded(epoch.clone())),
             };
             if ballot == Ballot::Granted {
                 let grant = Grant { epoch, at: Instant::now(), completed: false };
                 self.granted.lock().insert((request.collection.clone(), shard), grant);
             }
-            ballots.push(if completed { Ballot::Completed } else { ballot });
+            ballots.push(ballot);
         }
         Ok(ballots)
     }

@@ -8,6 +8,7 @@ pub(crate) mod pause;
 pub(crate) mod plans;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod setup;
 pub(crate) mod status;
 
 use std::io::Write as _;
