@@ -236,12 +236,12 @@ Presence::Unreadable => {}
         breaks: "writes that are just arriving are repaired, and writers and agents race",
         file: "crates/selfsame-agent/src/exchange/mod.rs",
         find: "\
-        let first = reads::observe(claim, &self.members, asked, &keys, false).await;
+        let first = reads::observe(claim, &self.members, asked, &keys, false).await?;
         tokio::time::sleep(self.collection.settle).await;
-        let second = reads::observe(claim, &self.members, asked, &keys, true).await;
+        let second = reads::observe(claim, &self.members, asked, &keys, true).await?;
 ",
         replace: "\
-        let first = reads::observe(claim, &self.members, asked, &keys, true).await;
+        let first = reads::observe(claim, &self.members, asked, &keys, true).await?;
         tokio::time::sleep(self.collection.settle).await;
         let second = first.clone();
 ",
