@@ -33,6 +33,13 @@ const RATE_MIN: f64 = 500.0;
 /// What must have been seen for the test to have tested something.
 const SEEN_MIN: u64 = 20;
 
+/// Between the intent of a batch and its write in the store the agents wait a moment, so that clients come between
+/// where nothing but the condition of the write keeps theirs.
+const SLOW_REPAIRS: &str = "journal::intent_written=sleep(80)";
+
+/// Repairs that the store itself must have refused because of a client that came between.
+const REFUSED_BY_STORE_MIN: i64 = 5;
+
 /// Passes while the client writes, at least; and how long they may take in all.
 const PASSES_MIN: usize = 15;
 const LOOK_WITHIN: Duration = Duration::from_secs(90);
@@ -252,7 +259,11 @@ fn no_false_repair_and_no_lost_write_under_a_client_that_writes_the_same_keys() 
     let keys = hot.chain((0..COOL_KEYS).map(|key| format!("cool-{key:03}")));
     let rows: Contents = keys.zip(1..).map(|(id, version)| (id, (version, "{}".to_owned()))).collect();
     let settle = format!("{}ms", SETTLE.as_millis());
-    let fleet = Fleet::builder().table(TABLE).setting("settle", &settle).rows(&rows).start();
+    let mut fleet = Fleet::builder().table(TABLE).setting("settle", &settle).rows(&rows).prepare();
+    for agent in 0..fleet.count() {
+        fleet.spawn(agent, &[("FAILPOINTS", SLOW_REPAIRS)]);
+    }
+    (0..fleet.count()).for_each(|agent| fleet.wait_ready(agent));
     fleet.passes_until_in_sync(1);
 
     let mut clients = Clients::start(&fleet, seed, rows);
@@ -345,11 +356,20 @@ fn no_false_repair_and_no_lost_write_under_a_client_that_writes_the_same_keys() 
             assert!(written.insert((fleet.node(node), id, run)), "repaired twice in a run: {origin}");
         }
     }
+    drop(log);
+    let mut refused = 0;
+    for agent in 0..fleet.count() {
+        fleet.kill(agent);
+        let (journal, _folder) = fleet.journal(agent);
+        let changed = "SELECT count(*) FROM intent WHERE outcome = 'changed'";
+        refused += journal.query_row(changed, [], |row| row.get::<_, i64>(0)).unwrap();
+    }
     println!(
-        "{} repairs written, {} reported as read back, {excused} of slow writes",
+        "{} repairs written, {} reported as read back, {excused} of slow writes; {refused} refused by the store",
         written.len(),
         reported.len()
     );
+    assert!(refused >= REFUSED_BY_STORE_MIN, "only {refused} refused by a store: nothing was tested");
     let unwritten: Vec<_> = reported.difference(&written).collect();
     let unreported: Vec<_> = written.difference(&reported).collect();
     assert!(

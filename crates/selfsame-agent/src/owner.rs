@@ -323,6 +323,10 @@ impl Owner {
 }
 
 fn carried_out(planned: u64, report: &PassReport) -> CarriedOut {
+    // Nobody granted the claim: nothing was looked at, and the plan stays.
+    if report.shards.iter().any(|shard| shard.epoch.is_none()) {
+        return CarriedOut { planned, refused: planned, ..CarriedOut::default() };
+    }
     let mut out = CarriedOut { planned, ..CarriedOut::default() };
     for item in report.shards.iter().flat_map(|shard| &shard.items) {
         match item.outcome {

@@ -19,7 +19,7 @@ pub struct ShardRecord {
     pub shard: ShardId,
     /// The epoch under which it was last written.
     pub epoch: Epoch,
-    /// The slots completed last, oldest first, at most [`COMPLETIONS_MAX`].
+    /// The slots completed last, oldest first, at most [`COMPLETIONS_MAX`]; and before them the last that was in sync.
     pub completed: Vec<Completion>,
     /// The open plan: its run, and the digest of its items.
     pub plan: Option<(RunId, [u8; 16])>,
@@ -121,7 +121,11 @@ fn join_completions(known: &[Completion], added: &[Completion]) -> Vec<Completio
         }
     }
     joined.sort_by_key(|completion| (completion.at, completion.slot));
-    joined.split_off(joined.len().saturating_sub(COMPLETIONS_MAX))
+    let latest = joined.split_off(joined.len().saturating_sub(COMPLETIONS_MAX));
+    // The last one in sync is kept however old it is: it is what says that a first pass is over.
+    let in_sync = |completion: &Completion| completion.verdict.starts_with("in_sync");
+    let last_in_sync = if latest.iter().any(in_sync) { None } else { joined.into_iter().rfind(in_sync) };
+    last_in_sync.into_iter().chain(latest).collect()
 }
 
 fn record(
@@ -268,6 +272,21 @@ mod tests {
         let expected = RecordPut::Stored(ShardRecord { completed, ..record });
         assert_eq!(complete(3, completion(1, "in_sync", 10)), expected);
         assert_eq!(complete(3, completion(1, "diverged", 11)), expected);
+    }
+
+    #[test]
+    fn the_last_completion_in_sync_is_never_forgotten() {
+        let place = Place::new();
+        let journal = place.open();
+        journal.put_shard_record(&shard_record(1, vec![completion(1, "in_sync a,b", 1)])).unwrap();
+        for slot in 2..3 * COMPLETIONS_MAX as u64 {
+            journal
+                .put_shard_record(&shard_record(1, vec![completion(slot, "diverged", slot.cast_signed())]))
+                .unwrap();
+        }
+        let record = journal.shard_record(&products(), ShardId(1)).unwrap().unwrap();
+        assert_eq!(record.completed[0], completion(1, "in_sync a,b", 1));
+        assert_eq!(record.completed.len(), COMPLETIONS_MAX + 1);
     }
 
     #[test]

@@ -394,13 +394,6 @@ impl Peer for LocalAgent {
         if replica.parts.collection.repair == RepairMode::Off {
             return Err(PeerError::Refused("repair is off".to_owned()));
         }
-        // A pause that was answered holds for what was approved, too: no write starts after it.
-        let (journal, collection, now) =
-            (self.parts.journal.clone(), request.claim.collection.clone(), self.parts.clock.now());
-        let paused = blocking(move || journal.paused(&collection, now)).await;
-        if paused.map_err(|error| self.broken(&error))?.is_some() {
-            return Err(PeerError::Refused("repairs are paused".to_owned()));
-        }
         let approved = matches!(request.authority, Authority::Approved(_));
         let warrant = Warrant { run: request.claim.run, epoch: request.claim.epoch, approved };
         replica.repair(warrant, request.items).await

@@ -37,6 +37,10 @@ impl LocalReplica {
         items: Vec<ApplyItem>,
     ) -> Result<Vec<ApplyOutcome>, PeerError> {
         let _alone = self.writing.lock().await;
+        // Under the lock for which a pause waits, and for what was approved too: after its answer no write starts.
+        if self.is_paused().await {
+            return Err(PeerError::Refused("repairs are paused".to_owned()));
+        }
         let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
         let before = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
         let mut steps: Vec<Step> = items.into_iter().map(|item| Step { item, outcome: None }).collect();
@@ -52,6 +56,19 @@ impl LocalReplica {
         self.learn_of_repairs(&steps).await?;
         let missing = || ApplyOutcome::Refused("the store gave no outcome".to_owned());
         Ok(steps.into_iter().map(|step| step.outcome.unwrap_or_else(missing)).collect())
+    }
+
+    /// Waits until the batch that is being written, if one is, is done.
+    pub(crate) async fn finish_writing(&self) {
+        drop(self.writing.lock().await);
+    }
+
+    /// Whether this agent was told to start no writes. A journal that does not answer is taken for a pause.
+    async fn is_paused(self: &Arc<Self>) -> bool {
+        let this = self.clone();
+        let paused =
+            blocking(move || this.parts.journal.paused(&this.parts.collection.name, this.parts.clock.now()));
+        !matches!(paused.await, Ok(None))
     }
 
     /// The intent of an item whose condition holds so far, with the row that it replaces.

@@ -1,5 +1,6 @@
 //! Full scans of one replica: pages into the index, and at the end the conclusion about what was not met.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use selfsame_core::{Key, UnknownReason, Unreadable, WallMicros};
@@ -17,14 +18,17 @@ const PAGE: PageSize = PageSize { rows: 1_000, bytes: 8 << 20 };
 /// Keys in one fresh read during a scan.
 const KEYS_PER_READ: usize = 1_000;
 
+/// Requests for scans that are remembered: more than owners ask at a time in any fleet that was thought of.
+const REQUESTS_KEPT: usize = 256;
+
 /// What is known of a replica's scan.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ScanTask {
     /// How the running or the last one stands.
     state: Option<Standing>,
-    /// The request that was last answered: the asker's instant, and this agent's own when it came. Clocks of
-    /// two agents are never compared.
-    asked: Option<(WallMicros, WallMicros)>,
+    /// The latest requests: the asker's instant, and this agent's own when it first came. Clocks of two agents are
+    /// never compared. Several owners ask in turns, each for its own instant.
+    asked: VecDeque<(WallMicros, WallMicros)>,
     completed: CompletedScans,
 }
 
@@ -39,8 +43,26 @@ pub struct CompletedScans {
 
 #[derive(Clone, Debug)]
 enum Standing {
-    Running { rows: u64, total: u64 },
-    Failed(UnknownReason),
+    Running {
+        rows: u64,
+        total: u64,
+    },
+    /// A scan that began at this instant, by this agent's clock, came to nothing.
+    Failed(WallMicros, UnknownReason),
+}
+
+impl ScanTask {
+    /// When a request first came, by this agent's clock.
+    fn first_asked(&mut self, since: WallMicros, now: WallMicros) -> WallMicros {
+        if let Some((_, at)) = self.asked.iter().find(|(asked, _)| *asked == since) {
+            return *at;
+        }
+        if self.asked.len() == REQUESTS_KEPT {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((since, now));
+        now
+    }
 }
 
 impl LocalReplica {
@@ -48,27 +70,20 @@ impl LocalReplica {
     pub(super) fn scan(self: &Arc<Self>, since: WallMicros) -> ScanState {
         let now = self.parts.clock.now();
         let mut task = self.scan.lock();
-        let first_asked = match task.asked {
-            Some((asked, at)) if asked == since => at,
-            _ => {
-                task.asked = Some((since, now));
-                if matches!(task.state, Some(Standing::Failed(_))) {
-                    task.state = None;
-                }
-                now
-            }
-        };
+        let first_asked = task.first_asked(since, now);
         let enough = first_asked.min(since);
         match (&task.state, self.completed()) {
             (Some(Standing::Running { rows, total }), _) => ScanState::Running { rows: *rows, total: *total },
-            (Some(Standing::Failed(reason)), _) => ScanState::Failed(*reason),
-            (None, Some((as_of, rows))) if as_of >= enough => ScanState::Done { as_of, rows },
-            (None, _) => {
+            (_, Some((as_of, rows))) if as_of >= enough => ScanState::Done { as_of, rows },
+            // Failed for whoever had asked by then; a later request is worth another attempt.
+            (Some(Standing::Failed(began, reason)), _) if *began >= first_asked => ScanState::Failed(*reason),
+            (_, _) => {
                 task.state = Some(Standing::Running { rows: 0, total: 0 });
                 let this = self.clone();
                 self.parts.tasks.spawn("scan", async move {
                     let outcome = this.scan_all().await;
-                    this.scan.lock().state = outcome.err().map(|error| Standing::Failed(error.reason()));
+                    let failed = outcome.err().map(|error| Standing::Failed(now, error.reason()));
+                    this.scan.lock().state = failed;
                 });
                 ScanState::Running { rows: 0, total: 0 }
             }
@@ -79,7 +94,7 @@ impl LocalReplica {
     pub fn scanning(&self) -> Option<(u64, u64)> {
         match self.scan.lock().state {
             Some(Standing::Running { rows, total }) => Some((rows, total)),
-            Some(Standing::Failed(_)) | None => None,
+            Some(Standing::Failed(..)) | None => None,
         }
     }
 

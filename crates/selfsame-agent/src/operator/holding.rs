@@ -27,6 +27,9 @@ impl OperatorService {
         let micros = |millis: u64| i64::try_from(millis.saturating_mul(1_000)).unwrap_or(i64::MAX);
         let until = request.for_ms.map(|millis| self.parts.clock.now().plus(micros(millis)));
         self.journal(move |journal| journal.pause(&Pause { scope, until })).await?;
+        for replica in &self.parts.replicas {
+            replica.finish_writing().await;
+        }
         let mut reply = v1::PauseReply {
             agents: vec![self.parts.name.to_string()],
             silent: Vec::new(),
