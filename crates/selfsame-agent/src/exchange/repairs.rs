@@ -179,7 +179,10 @@ impl Exchange {
             for (position, index) in indexes.into_iter().enumerate() {
                 rows[index] = match &reply {
                     Ok(fetched) => match fetched.get(position) {
-                        Some(Some(row)) => Ok(Some(row.clone())),
+                        // A document must hash to what was observed, whoever handed it out.
+                        Some(Some(row)) if self.is_observed(&batch[index], winner, row) => {
+                            Ok(Some(row.clone()))
+                        }
                         // The winner moved on since it was read: its new state is for the next pass.
                         _ => Err(Outcome::Changed),
                     },
@@ -188,6 +191,11 @@ impl Exchange {
             }
         }
         rows
+    }
+
+    fn is_observed(&self, task: &Task<'_>, winner: ReplicaIndex, row: &Row) -> bool {
+        let observed = sighting(&task.judged.observations[winner.0]).map(|sighting| sighting.row);
+        observed == Some(self.fingerprinter.row_digest(row))
     }
 
     async fn deliver<'a>(

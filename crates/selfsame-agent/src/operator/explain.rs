@@ -107,7 +107,7 @@ impl OperatorService {
 }
 
 /// A verdict in words.
-pub(super) fn described(verdict: &Verdict, collection: &CollectionSettings) -> String {
+pub fn described(verdict: &Verdict, collection: &CollectionSettings) -> String {
     let node = |replica: ReplicaIndex| collection.replicas[replica.0].node.as_str();
     let nodes =
         |targets: &[Target]| targets.iter().map(|target| node(target.replica)).collect::<Vec<_>>().join(", ");

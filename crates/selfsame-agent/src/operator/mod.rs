@@ -29,6 +29,7 @@ use crate::peer::Peer;
 use crate::settings::{CollectionSettings, FleetSettings};
 use crate::supervisor::Supervisor;
 
+pub use explain::described;
 pub use siblings::Sibling;
 
 /// What the operator API of an agent stands on.

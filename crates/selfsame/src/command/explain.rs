@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use futures_util::future::join_all;
 use selfsame_agent::clock::{Clock, SystemClock};
+use selfsame_agent::operator::described;
 use selfsame_agent::settings::CollectionSettings;
 use selfsame_core::WallMicros;
 use selfsame_core::{
@@ -236,22 +237,6 @@ fn fields(row: &Row) -> serde_json::Map<String, serde_json::Value> {
         Err(error) => serde_json::Value::String(error.to_string()),
     };
     row.cells().iter().map(|(name, cell)| (name.clone(), shown(cell))).collect()
-}
-
-fn described(verdict: &Verdict, collection: &CollectionSettings) -> String {
-    let node = |replica: selfsame_core::ReplicaIndex| collection.replicas[replica.0].node.as_str();
-    let nodes =
-        |targets: &[Target]| targets.iter().map(|target| node(target.replica)).collect::<Vec<_>>().join(", ");
-    match &verdict.decision {
-        Decision::Agree => "all replicas agree".to_owned(),
-        Decision::AgreeAsHeard => {
-            "the replicas that answered agree; of the others nothing is known".to_owned()
-        }
-        Decision::Copy { winner, targets } => format!("copy from {} to {}", node(*winner), nodes(targets)),
-        Decision::Delete { targets } => format!("delete from {}", nodes(targets)),
-        Decision::Wait => "wait: the document expires right now".to_owned(),
-        Decision::Hold(reason) => format!("hold ({}); hint: {}", reason.as_str(), reason.hint()),
-    }
 }
 
 fn causes(verdict: &Verdict, collection: &CollectionSettings) -> Vec<CauseRow> {
