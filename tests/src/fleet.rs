@@ -198,6 +198,14 @@ impl Fleet {
         fs::write(self.config(), self.yaml()).expect("the fleet file can be written");
     }
 
+    /// Gives the fleet another secret. Agents read it when they start.
+    #[track_caller]
+    pub fn set_secret(&mut self, secret: &str) {
+        fs::write(self.folder().join("secret"), secret).expect("the secret can be written");
+        self.builder.top = "secret_file: ./secret\n".to_owned();
+        fs::write(self.config(), self.yaml()).expect("the fleet file can be written");
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.folder.as_ref().expect("it is there until the fleet is dropped").path()

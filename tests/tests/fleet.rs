@@ -267,7 +267,6 @@ fn a_stopped_agent_is_unknown_and_the_others_are_repaired() {
 }
 
 #[test]
-#[ignore = "known weakness: in the seconds after agents come back, shards may stay unclaimed for a run"]
 fn a_stopped_agent_that_the_command_line_asks_first_is_passed_over() {
     a_stopped_agent_is_unknown(0);
 }

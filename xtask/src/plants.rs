@@ -53,6 +53,11 @@ const fn fences(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "fences"], name }
 }
 
+/// A test of claims between agents that come and go.
+const fn claims(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "claims"], name }
+}
+
 /// Every plant, in the order in which they are tried.
 pub(crate) const PLANTS: &[Plant] = &[
     Plant {
@@ -251,9 +256,41 @@ Presence::Unreadable => {}
         name: "epoch-ignored",
         breaks: "the owner of an exchange that is over goes on beside the new one",
         file: "crates/selfsame-agent/src/local/agent.rs",
-        find: "return Err(PeerError::Fenced(highest));",
-        replace: "tracing::debug!(%highest, \"another exchange has a higher epoch\");",
+        find: "Some(EpochRecorded::Superseded(highest)) => Err(PeerError::Fenced(highest)),",
+        replace: "\
+Some(EpochRecorded::Superseded(highest)) => {
+                tracing::debug!(%highest, \"another exchange has a higher epoch\");
+                Ok(())
+            }",
         test: fences("an_agent_that_saw_a_higher_epoch_refuses_every_call_of_the_lower"),
+    },
+    Plant {
+        name: "asking-records",
+        breaks: "an agent that cannot win a shard takes it from the one that exchanges it",
+        file: "crates/selfsame-agent/src/local/voter.rs",
+        find: "if *step == BallotStep::Ask {",
+        replace: "if *step == BallotStep::Release {",
+        test: claims("asking_fences_nobody_out"),
+    },
+    Plant {
+        name: "lost-claims-kept",
+        breaks: "agents that split the voters of a shard keep each other away from it",
+        file: "crates/selfsame-agent/src/claim.rs",
+        find: "        self.release(in_vain).await;",
+        replace: "        tracing::debug!(claims = in_vain.len(), \"claimed in vain\");",
+        test: claims("claimants_that_meet_do_not_keep_each_other_away"),
+    },
+    Plant {
+        name: "memory-lost-with-the-secret",
+        breaks: "after a change of the secret, deleted documents are copied back",
+        file: "crates/selfsame-journal/src/rekey.rs",
+        find: "if new != old {",
+        replace: "if new == old {",
+        test: Test {
+            package: "selfsame-journal",
+            target: &["--lib"],
+            name: "rekey::tests::memories_are_found_under_another_secret",
+        },
     },
     Plant {
         name: "applied-under-another-claim",

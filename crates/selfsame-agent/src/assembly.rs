@@ -10,7 +10,7 @@ use selfsame_store::Store;
 
 use crate::clock::Clock;
 use crate::fleet::index_basis;
-use crate::local::{LocalAgent, LocalAgentParts, LocalReplica, LocalReplicaParts, Starter};
+use crate::local::{LocalAgent, LocalAgentParts, LocalReplica, LocalReplicaParts, Starter, Ward};
 use crate::record::members;
 use crate::settings::{CollectionSettings, FleetSettings, ReplicaSettings};
 use crate::supervisor::Supervisor;
@@ -92,6 +92,14 @@ pub fn assemble(parts: AgentParts) -> Result<Assembled, AssemblyError> {
     let options =
         JournalOptions { before_images: parts.fleet.journal.before_images, ..JournalOptions::default() };
     let journal = Arc::new(Journal::open(&parts.data.join("journal.db"), options)?);
+    for collection in &parts.fleet.collections {
+        let fingerprinter = parts.fleet.fingerprinter(&collection.name);
+        let keying = fingerprinter.check_value();
+        let changed = journal.rekey(&collection.name, &keying, |key| fingerprinter.key_digest(key))?;
+        if changed > 0 {
+            tracing::warn!(collection = %collection.name, changed, "fleet name or secret changed: what the journal remembers was keyed anew");
+        }
+    }
     let mut replicas = Vec::new();
     for attached in &parts.stores {
         replicas.push(open_replica(&parts, attached, &journal)?);
@@ -103,15 +111,14 @@ pub fn assemble(parts: AgentParts) -> Result<Assembled, AssemblyError> {
         replicas: replicas.clone(),
         journal: journal.clone(),
         clock: parts.clock,
-        members: parts
-            .fleet
-            .collections
-            .iter()
-            .map(|collection| (collection.name.clone(), members(collection)))
-            .collect(),
+        wards: parts.fleet.collections.iter().map(ward).collect(),
         starter: parts.starter,
     });
     Ok(Assembled { agent, journal, replicas })
+}
+
+fn ward(collection: &CollectionSettings) -> (CollectionName, Ward) {
+    (collection.name.clone(), Ward { members: members(collection), settle: collection.settle })
 }
 
 fn open_replica(

@@ -2,11 +2,12 @@
 //! settings differ.
 
 use selfsame_core::{
-    ALGORITHM, AgentName, CollectionName, Fingerprinter, Mapping, MappingError, MappingSpec, NodeName,
-    Schedule, ShardCount, WallMicros,
+    ALGORITHM, AgentName, CollectionName, Fingerprinter, Mapping, MappingError, NodeName, Schedule,
+    WallMicros,
 };
 use selfsame_wire::message::{CollectionHello, Hello, PROTOCOL};
 
+use crate::decisive;
 use crate::settings::{AgentSettings, CollectionSettings, FleetSettings, ReplicaSettings};
 
 impl FleetSettings {
@@ -47,7 +48,7 @@ impl FleetSettings {
             CollectionHello {
                 name: collection.name.clone(),
                 check_value: fingerprinter.check_value(),
-                config: fingerprinter.other_digest(collection.decisive().as_bytes()),
+                config: fingerprinter.other_digest(&decisive::of_collection(collection)),
                 nodes: collection
                     .replicas
                     .iter()
@@ -73,18 +74,9 @@ impl CollectionSettings {
         let every = self.exchange_every?;
         Schedule::every(i64::try_from(every.as_micros()).unwrap_or(i64::MAX))
     }
-
-    /// The settings that change fingerprints or decisions: not throttle, schedule or brakes. Every field of the
-    /// types is named in it, so that a field that is added to them counts from then on.
-    fn decisive(&self) -> String {
-        format!("{:?} {:?}", self.replicas, self.policy)
-    }
 }
 
-/// What the entries of an index depend on, apart from the number of shards, by which they are only grouped.
-/// Another mapping means another index.
+/// What the entries of an index depend on. Another mapping means another index.
 pub fn index_basis(mapping: &Mapping) -> [u8; 16] {
-    let one = ShardCount::new(1).expect("one shard is allowed");
-    let spec = MappingSpec { shards: one, ..mapping.spec().clone() };
-    mapping.fingerprinter().other_digest(format!("{spec:?}").as_bytes())
+    mapping.fingerprinter().other_digest(&decisive::of_entries(mapping.spec()))
 }

@@ -6,7 +6,9 @@
 
 pub mod assembly;
 mod blocking;
+mod claim;
 pub mod clock;
+mod decisive;
 pub mod exchange;
 pub mod fleet;
 pub mod http;

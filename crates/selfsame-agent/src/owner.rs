@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::blocking::blocking;
 use crate::clock::Clock;
-use crate::exchange::report::{Outcome, PassReport, PlanReason, ShardReport};
-use crate::exchange::{Exchange, Mandate, Member};
+use crate::exchange::report::{Item, Outcome, PassReport, PlanReason, ShardReport};
+use crate::exchange::{Approval, Exchange, Mandate, Member};
 use crate::local::Starter;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -26,7 +26,7 @@ use crate::pass::{Pass, PassRequest};
 use crate::peer::{Peer, PeerError};
 use crate::progress::{Progress, Silent, Step};
 use crate::record::{self, Recorder};
-use crate::settings::{CollectionSettings, FirstPass, FleetSettings, RepairMode};
+use crate::settings::{CollectionSettings, FleetSettings, RepairMode};
 use crate::supervisor::Supervisor;
 
 /// Shares of runs that are remembered for those who ask how far they are; the journal remembers the rest.
@@ -34,6 +34,9 @@ const SHARES_KEPT: usize = 64;
 
 /// A shard that no majority granted is claimed again after this: its owner may have died, or a voter come back.
 const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long the claim for an approved plan is tried: who kept it away is done, or taken for dead, by then.
+const APPROVED_CLAIM_WITHIN: Duration = Duration::from_secs(15);
 
 /// What is known to an owner once its agent is put together.
 pub struct Connections {
@@ -215,12 +218,7 @@ impl Owner {
         let _turn = turn.lock().await;
         let run = RunId::of(&self.fleet.name, &collection.name, start.slot);
         let mandate = self.mandate(connections, &collection, start.dry_run).await;
-        let first_pass = match collection.first_pass {
-            FirstPass::Auto => BTreeSet::new(),
-            FirstPass::Plan => record::not_passed(connections.journal.clone(), &collection, &shards).await,
-        };
-        let mut pass = self.pass(connections, &collection, mandate, &*share);
-        pass.exchange.first_pass = first_pass;
+        let pass = self.pass(connections, &collection, mandate, &*share);
         // A scan that began in the slot will do for all shards of the slot.
         let since = match (start.slot, collection.schedule()) {
             (Slot::Scheduled(slot), Some(schedule)) => schedule.start(slot),
@@ -251,12 +249,10 @@ impl Owner {
         }
         let approval = record::approval(connections.journal.clone(), id.clone()).await;
         let approval = approval.map_err(|error| PeerError::Refused(error.to_string()))?;
-        let planned = approval.repairs.len() as u64;
         let turn = self.turns.lock().entry(collection.name.clone()).or_default().clone();
         let _turn = turn.lock().await;
         let slot = Slot::AdHoc(Uuid::now_v7());
         let run = RunId::of(&self.fleet.name, &collection.name, slot);
-        let pass = self.pass(connections, collection, Mandate::Approved(approval), &Silent);
         let request = PassRequest { run, slot, shards: vec![id.shard], scan_since: None };
         let start = StartRequest {
             collection: collection.name.clone(),
@@ -265,12 +261,20 @@ impl Owner {
             scan: false,
             dry_run: false,
         };
-        let report = self.recorded(connections, collection, pass, &request, &start).await;
+        let tried_until = Instant::now() + APPROVED_CLAIM_WITHIN;
+        let report = loop {
+            let pass = self.pass(connections, collection, Mandate::Approved(approval.clone()), &Silent);
+            let report = self.recorded(connections, collection, pass, &request, &start).await;
+            if report.shards.iter().all(|shard| shard.epoch.is_some()) || Instant::now() > tried_until {
+                break report;
+            }
+            tokio::time::sleep(CLAIM_AGAIN_AFTER).await;
+        };
         connections.metrics.observe_approved(&collection.name, &report);
         if report.shards.iter().all(|shard| shard.epoch.is_some()) {
             record::forget_plan(connections.journal.clone(), id.clone()).await;
         }
-        Ok(carried_out(planned, &report))
+        Ok(carried_out(&approval, &report))
     }
 
     /// A pass over a collection, with what does not depend on its shards.
@@ -322,13 +326,16 @@ impl Owner {
     }
 }
 
-fn carried_out(planned: u64, report: &PassReport) -> CarriedOut {
+fn carried_out(approval: &Approval, report: &PassReport) -> CarriedOut {
+    let planned = approval.repairs.len() as u64;
     // Nobody granted the claim: nothing was looked at, and the plan stays.
     if report.shards.iter().any(|shard| shard.epoch.is_none()) {
         return CarriedOut { planned, refused: planned, ..CarriedOut::default() };
     }
     let mut out = CarriedOut { planned, ..CarriedOut::default() };
-    for item in report.shards.iter().flat_map(|shard| &shard.items) {
+    // What else differs in the shard was not approved, and stands in the next plan.
+    let of_the_plan = |item: &&Item| approval.keys.contains(&item.key);
+    for item in report.shards.iter().flat_map(|shard| &shard.items).filter(of_the_plan) {
         match item.outcome {
             Outcome::Repaired | Outcome::AlreadyThere => out.repaired += 1,
             Outcome::Planned => out.returned += 1,

@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt, stream};
-use selfsame_core::{AgentName, Epoch, RunId, ShardId, Slot, UnknownReason, WallMicros};
-use selfsame_journal::{Journal, JournalError};
+use selfsame_core::{AgentName, Epoch, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros};
+use selfsame_journal::Journal;
 use selfsame_wire::message::{
-    Ballot, BallotRequest, Claim, CollectionHello, CompleteRequest, Hello, Root, RootsRequest, ScanRequest,
-    ScanState,
+    Claim, CollectionHello, CompleteRequest, Hello, Root, RootsRequest, ScanRequest, ScanState,
 };
 
-use crate::blocking::blocking;
+use tokio::time::Instant;
+
+use crate::claim::{Claimant, Claimed, Unclaimed};
 use crate::exchange::report::{PassReport, ShardReport};
 use crate::exchange::{Exchange, Member};
 use crate::peer::{Peer, PeerError};
 use crate::progress::{Progress, Step};
+use crate::settings::FirstPass;
 
 /// Shards that are exchanged at a time: each waits `settle` for its keys, and holds their observations.
 const SHARDS_AT_ONCE: usize = 16;
@@ -26,8 +28,8 @@ const SHARDS_AT_ONCE: usize = 16;
 /// How often the owner asks how far a scan is.
 const SCAN_POLL: Duration = Duration::from_millis(100);
 
-/// Claims are tried again above a superseding epoch this often.
-const CLAIM_ATTEMPTS: usize = 3;
+/// A call that failed sooner found a broken connection, and not an agent that does not answer.
+const BROKE_AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What to do in a pass.
 #[derive(Clone, Debug)]
@@ -57,6 +59,9 @@ pub struct Pass<'a> {
 /// Why an agent takes no part, for all its replicas.
 type Silence = BTreeMap<AgentName, UnknownReason>;
 
+/// What came of the claims.
+type Claims = BTreeMap<ShardId, Result<Claimed, Unclaimed>>;
+
 impl Pass<'_> {
     /// Runs the pass.
     pub async fn run(mut self, request: &PassRequest) -> PassReport {
@@ -67,11 +72,27 @@ impl Pass<'_> {
         if let Some(since) = request.scan_since {
             self.scan(&agents, &mut silent, since).await;
         }
-        let epochs = self.claim(&agents, &silent, request).await;
-        self.progress.step(Step::Claimed { shards: epochs.values().filter(|epoch| epoch.is_ok()).count() });
-        let roots = self.roots(&agents, &silent, request, &epochs).await;
-        let shards = self.exchange_all(request, &epochs, &roots).await;
-        self.complete(&agents, &silent, request, &epochs, &shards).await;
+        let claimant = Claimant {
+            name: &self.hello.agent.clone(),
+            voters: &agents,
+            silent: &silent,
+            collection: &self.exchange.collection.name.clone(),
+            run: request.run,
+            slot: request.slot,
+            journal: &self.journal.clone(),
+        };
+        let claims = claimant.claim(&request.shards).await;
+        self.progress.step(Step::Claimed { shards: claims.values().filter(|claim| claim.is_ok()).count() });
+        if self.exchange.collection.first_pass == FirstPass::Plan {
+            let pending =
+                |claim: &Result<Claimed, Unclaimed>| matches!(claim, Ok(claimed) if !claimed.first_pass_over);
+            self.exchange.first_pass =
+                claims.iter().filter(|(_, claim)| pending(claim)).map(|(shard, _)| *shard).collect();
+        }
+        let roots = self.roots(&agents, &silent, request, &claims).await;
+        let shards = self.exchange_all(request, &claims, &roots).await;
+        self.complete(&agents, &silent, request, &shards).await;
+        claimant.release(superseded(&claims, &shards)).await;
         let bytes_after: u64 = agents.values().map(|peer| peer.wire_bytes()).sum();
         PassReport { run: request.run, started, shards, wire_bytes: bytes_after - bytes_before }
     }
@@ -86,8 +107,14 @@ impl Pass<'_> {
         let mut silent = Silence::new();
         let mut skew = 0;
         let replies = join_all(agents.values().map(|peer| async {
-            let before = self.exchange.clock.now();
-            let reply = peer.hello(Hello { now: before, ..self.hello.clone() }).await;
+            let asked = Instant::now();
+            let mut before = self.exchange.clock.now();
+            let mut reply = peer.hello(Hello { now: before, ..self.hello.clone() }).await;
+            // The connection to an agent that was restarted breaks at the first call, and the second dials anew.
+            if matches!(reply, Err(PeerError::Unreachable { .. })) && asked.elapsed() < BROKE_AT_ONCE {
+                before = self.exchange.clock.now();
+                reply = peer.hello(Hello { now: before, ..self.hello.clone() }).await;
+            }
             (reply, before, self.exchange.clock.now())
         }))
         .await;
@@ -153,103 +180,18 @@ impl Pass<'_> {
         }
     }
 
-    /// Claims the shards: an epoch for each that a majority of the configured voters granted.
-    async fn claim(
-        &self,
-        agents: &BTreeMap<AgentName, Arc<dyn Peer>>,
-        silent: &Silence,
-        request: &PassRequest,
-    ) -> BTreeMap<ShardId, Result<Epoch, Unclaimed>> {
-        let mut epochs = BTreeMap::new();
-        let mut wanted: Vec<(ShardId, Option<Epoch>)> =
-            request.shards.iter().map(|shard| (*shard, None)).collect();
-        for _ in 0..CLAIM_ATTEMPTS {
-            if wanted.is_empty() {
-                break;
-            }
-            let asked = match self.next_epochs(&wanted).await {
-                Ok(asked) => asked,
-                Err(error) => {
-                    tracing::error!(%error, "no epoch: the journal does not answer");
-                    break;
-                }
-            };
-            let ballots = self.ballots(agents, silent, request, &asked).await;
-            wanted = Vec::new();
-            for (index, (shard, epoch)) in asked.into_iter().enumerate() {
-                let votes: Vec<&Ballot> = ballots.iter().filter_map(|ballots| ballots.get(index)).collect();
-                let granted = votes.iter().filter(|ballot| ***ballot == Ballot::Granted).count();
-                let higher = votes.iter().filter_map(|ballot| match ballot {
-                    Ballot::Superseded(epoch) => Some(epoch.clone()),
-                    Ballot::Granted | Ballot::Completed => None,
-                });
-                if votes.iter().any(|ballot| **ballot == Ballot::Completed) {
-                    epochs.insert(shard, Err(Unclaimed::Completed));
-                } else if granted * 2 > agents.len() {
-                    epochs.insert(shard, Ok(epoch));
-                } else if let Some(higher) = higher.max() {
-                    wanted.push((shard, Some(higher)));
-                } else {
-                    epochs.insert(shard, Err(Unclaimed::NoMajority));
-                }
-            }
-        }
-        for (shard, _) in wanted {
-            epochs.insert(shard, Err(Unclaimed::NoMajority));
-        }
-        epochs
-    }
-
-    /// For each shard an epoch above all that the owner has seen, `above` among them. Durable.
-    async fn next_epochs(
-        &self,
-        wanted: &[(ShardId, Option<Epoch>)],
-    ) -> Result<Vec<(ShardId, Epoch)>, JournalError> {
-        let (journal, collection) = (self.journal.clone(), self.exchange.collection.name.clone());
-        let (agent, wanted) = (self.hello.agent.clone(), wanted.to_vec());
-        blocking(move || {
-            let next = |(shard, above): (ShardId, Option<Epoch>)| {
-                if let Some(above) = above {
-                    journal.record_epoch(&collection, shard, &above)?;
-                }
-                Ok((shard, journal.next_epoch(&collection, shard, &agent)?))
-            };
-            wanted.into_iter().map(next).collect()
-        })
-        .await
-    }
-
-    async fn ballots(
-        &self,
-        agents: &BTreeMap<AgentName, Arc<dyn Peer>>,
-        silent: &Silence,
-        request: &PassRequest,
-        asked: &[(ShardId, Epoch)],
-    ) -> Vec<Vec<Ballot>> {
-        let heard = agents.iter().filter(|(name, _)| !silent.contains_key(*name));
-        let replies = join_all(heard.map(|(name, peer)| async move {
-            let ballot = BallotRequest {
-                collection: self.exchange.collection.name.clone(),
-                run: request.run,
-                slot: request.slot,
-                epochs: asked.to_vec(),
-            };
-            peer.ballot(ballot).await.inspect_err(|error| tracing::warn!(agent = %name, %error, "no vote"))
-        }))
-        .await;
-        replies.into_iter().flatten().collect()
-    }
-
     /// The roots of all claimed shards, in one request to each agent: for each shard one for each member.
     async fn roots(
         &self,
         agents: &BTreeMap<AgentName, Arc<dyn Peer>>,
         silent: &Silence,
         request: &PassRequest,
-        epochs: &BTreeMap<ShardId, Result<Epoch, Unclaimed>>,
+        claims: &Claims,
     ) -> BTreeMap<ShardId, Vec<Result<Root, UnknownReason>>> {
-        let claimed: Vec<(ShardId, Epoch)> =
-            epochs.iter().filter_map(|(shard, epoch)| Some((*shard, epoch.clone().ok()?))).collect();
+        let claimed: Vec<(ShardId, Epoch)> = claims
+            .iter()
+            .filter_map(|(shard, claim)| Some((*shard, claim.as_ref().ok()?.epoch.clone())))
+            .collect();
         let claimed = &claimed;
         let replies: BTreeMap<AgentName, _> = join_all(agents.iter().map(|(name, peer)| async move {
             let reply = match silent.get(name) {
@@ -285,17 +227,14 @@ impl Pass<'_> {
     async fn exchange_all(
         &self,
         request: &PassRequest,
-        epochs: &BTreeMap<ShardId, Result<Epoch, Unclaimed>>,
+        claims: &Claims,
         roots: &BTreeMap<ShardId, Vec<Result<Root, UnknownReason>>>,
     ) -> Vec<ShardReport> {
-        let exchanges = epochs.iter().filter_map(|(shard, epoch)| match epoch {
-            Err(Unclaimed::Completed) => None,
-            Err(Unclaimed::NoMajority) => Some((*shard, None)),
-            Ok(epoch) => Some((*shard, Some(epoch.clone()))),
-        });
         // Boxed, so that the stream holds futures of one type and no closure over references.
-        let reports: Vec<BoxFuture<'_, ShardReport>> = exchanges
-            .map(|(shard, epoch)| self.exchange_one(request, shard, epoch, roots.get(&shard)).boxed())
+        let reports: Vec<BoxFuture<'_, ShardReport>> = claims
+            .iter()
+            .filter(|(_, claim)| **claim != Err(Unclaimed::Completed))
+            .map(|(shard, claim)| self.exchange_one(request, *shard, claim, roots.get(shard)).boxed())
             .collect();
         let mut reports: Vec<ShardReport> =
             stream::iter(reports).buffer_unordered(SHARDS_AT_ONCE).collect().await;
@@ -307,34 +246,33 @@ impl Pass<'_> {
         &self,
         request: &PassRequest,
         shard: ShardId,
-        epoch: Option<Epoch>,
+        claim: &Result<Claimed, Unclaimed>,
         roots: Option<&Vec<Result<Root, UnknownReason>>>,
     ) -> ShardReport {
-        let report = match (epoch, roots) {
-            (Some(epoch), Some(roots)) => {
+        let report = match (claim, roots) {
+            (Ok(Claimed { epoch, .. }), Some(roots)) => {
                 let collection = self.exchange.collection.name.clone();
-                let claim = Claim { collection, shard, epoch, run: request.run };
+                let claim = Claim { collection, shard, epoch: epoch.clone(), run: request.run };
                 self.exchange.shard(&claim, roots).await
             }
-            _ => ShardReport::blank(shard),
+            (Err(Unclaimed::Refused(reason)), _) => {
+                ShardReport { verdict: ShardVerdict::Unknown(*reason), ..ShardReport::blank(shard) }
+            }
+            (Ok(_) | Err(Unclaimed::Completed), _) => ShardReport::blank(shard),
         };
         self.progress.step(Step::Shard { report: report.clone() });
         report
     }
 
-    /// Tells the voters. Any verdict completes the slot.
+    /// Tells the voters. Any verdict completes the slot; a shard that was superseded has none.
     async fn complete(
         &self,
         agents: &BTreeMap<AgentName, Arc<dyn Peer>>,
         silent: &Silence,
         request: &PassRequest,
-        epochs: &BTreeMap<ShardId, Result<Epoch, Unclaimed>>,
         shards: &[ShardReport],
     ) {
-        let completed = |report: &ShardReport| {
-            let epoch = epochs.get(&report.shard)?.clone().ok()?;
-            Some((report.shard, epoch, report.verdict))
-        };
+        let completed = |report: &ShardReport| Some((report.shard, report.epoch.clone()?, report.verdict));
         let completion = CompleteRequest {
             collection: self.exchange.collection.name.clone(),
             run: request.run,
@@ -342,6 +280,9 @@ impl Pass<'_> {
             at: self.exchange.clock.now(),
             shards: shards.iter().filter_map(completed).collect(),
         };
+        if completion.shards.is_empty() {
+            return;
+        }
         let voters = agents.iter().filter(|(name, _)| !silent.contains_key(*name));
         join_all(voters.map(|(name, peer)| {
             let completion = completion.clone();
@@ -355,11 +296,13 @@ impl Pass<'_> {
     }
 }
 
-/// Why a shard was not claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unclaimed {
-    NoMajority,
-    Completed,
+/// The claims under which nothing was learned.
+fn superseded(claims: &Claims, shards: &[ShardReport]) -> Vec<(ShardId, Epoch)> {
+    let claim = |report: &ShardReport| {
+        let claimed = claims.get(&report.shard)?.as_ref().ok()?;
+        report.epoch.is_none().then(|| (report.shard, claimed.epoch.clone()))
+    };
+    shards.iter().filter_map(claim).collect()
 }
 
 /// What two agents do not agree on, if anything.

@@ -7,8 +7,8 @@ use selfsame_core::{
     AgentName, CollectionName, Epoch, Fingerprinter, RunId, ShardId, ShardVerdict, WallMicros,
 };
 use selfsame_journal::{
-    Action as StoredAction, Counters, ItemOutcome, ItemRow, Journal, JournalError, Plan, PlanId, PlanItem,
-    Run, ShardResult, plan_body,
+    Action as StoredAction, Completion, Counters, ItemOutcome, ItemRow, Journal, JournalError, Plan, PlanId,
+    PlanItem, Run, ShardRecord, ShardResult, plan_body,
 };
 use selfsame_wire::message::StartRequest;
 
@@ -33,25 +33,12 @@ pub(crate) fn completed_as(verdict: ShardVerdict, members: &str) -> String {
     format!("{} {members}", verdict.as_str())
 }
 
-/// The shards whose first pass is not over: no slot was completed in sync between these replicas, as far as this
-/// voter has recorded. A journal that does not answer proves nothing.
-pub(crate) async fn not_passed(
-    journal: Arc<Journal>,
-    collection: &CollectionSettings,
-    shards: &[ShardId],
-) -> BTreeSet<ShardId> {
-    let (name, shards, members) = (collection.name.clone(), shards.to_vec(), members(collection));
-    blocking(move || {
-        let passed = |shard: &ShardId| {
-            let record = journal.shard_record(&name, *shard).ok().flatten();
-            let in_sync = |completion: &selfsame_journal::Completion| {
-                completion.verdict.strip_prefix("in_sync ").is_some_and(|rest| rest == members)
-            };
-            record.is_some_and(|record| record.completed.iter().any(in_sync))
-        };
-        shards.into_iter().filter(|shard| !passed(shard)).collect()
-    })
-    .await
+/// Whether the first pass of a shard is over: a slot was completed in sync between these replicas.
+pub(crate) fn is_first_pass_over(record: &ShardRecord, members: &str) -> bool {
+    let in_sync = |completion: &Completion| {
+        completion.verdict.strip_prefix("in_sync ").is_some_and(|rest| rest == members)
+    };
+    record.completed.iter().any(in_sync)
 }
 
 /// Writes down the passes of one owner over one collection.

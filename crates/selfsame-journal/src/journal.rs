@@ -6,7 +6,6 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::columns::{self, Table};
-use crate::fences::Leases;
 use crate::{JournalError, file};
 
 /// What must survive at one agent. Several threads may share it; one process at a time has it open.
@@ -15,7 +14,6 @@ pub struct Journal {
     path: PathBuf,
     pub(crate) options: JournalOptions,
     connection: Mutex<Connection>,
-    pub(crate) leases: Mutex<Leases>,
 }
 
 /// Settings of a journal.
@@ -89,12 +87,7 @@ impl Journal {
     /// journal, or of a newer format is an error and stays as it is.
     pub fn open(path: &Path, options: JournalOptions) -> Result<Journal, JournalError> {
         let connection = file::open(path)?;
-        Ok(Journal {
-            path: path.to_owned(),
-            options,
-            connection: Mutex::new(connection),
-            leases: Mutex::default(),
-        })
+        Ok(Journal { path: path.to_owned(), options, connection: Mutex::new(connection) })
     }
 
     /// The file.

@@ -19,6 +19,7 @@ mod pins;
 mod plans;
 mod prune;
 mod records;
+mod rekey;
 mod repairs;
 mod runs;
 mod schema;
@@ -28,7 +29,7 @@ mod summary;
 mod testing;
 
 pub use error::JournalError;
-pub use fences::{EpochRecorded, Grant, GrantTerms, MonotonicMillis};
+pub use fences::EpochRecorded;
 pub use items::{Action, ItemCount, ItemOutcome, ItemRow};
 pub use journal::{Cursor, Journal, JournalOptions, Page, Standing};
 pub use ledger::{Memory, MemoryCount, join};

@@ -76,20 +76,21 @@ impl Journal {
         })
     }
 
-    /// Completes a slot, unless a higher epoch was seen, and records the epoch. Of a slot that is completed
-    /// already, the first completion stays.
-    pub fn complete_slot(
+    /// Completes slots, each unless a higher epoch was seen, and records the epochs, in one sync. Of a slot that is
+    /// completed already, the first completion stays.
+    pub fn complete_slots(
         &self,
         collection: &CollectionName,
-        shard: ShardId,
-        epoch: &Epoch,
-        completion: Completion,
-    ) -> Result<RecordPut, JournalError> {
+        completed: &[(ShardId, Epoch, Completion)],
+    ) -> Result<Vec<RecordPut>, JournalError> {
         self.write(|transaction| {
-            let known = record(transaction, collection, shard)?;
-            let plan = known.and_then(|record| record.plan);
-            let (collection, epoch) = (collection.clone(), epoch.clone());
-            put(transaction, &ShardRecord { collection, shard, epoch, completed: vec![completion], plan })
+            let complete = |(shard, epoch, completion): &(ShardId, Epoch, Completion)| {
+                let plan = record(transaction, collection, *shard)?.and_then(|record| record.plan);
+                let (collection, epoch) = (collection.clone(), epoch.clone());
+                let completed = vec![completion.clone()];
+                put(transaction, &ShardRecord { collection, shard: *shard, epoch, completed, plan })
+            };
+            completed.iter().map(complete).collect()
         })
     }
 
@@ -102,13 +103,13 @@ impl Journal {
 
 fn put(transaction: &Transaction<'_>, put: &ShardRecord) -> Result<RecordPut, JournalError> {
     let ShardRecord { collection, shard, epoch, .. } = put;
-    if let EpochRecorded::Superseded(highest) = raise(transaction, collection, *shard, epoch, false)? {
+    if let EpochRecorded::Superseded(highest) = raise(transaction, collection, *shard, epoch)? {
         return Ok(RecordPut::Superseded(highest));
     }
     let known = record(transaction, collection, *shard)?;
     let known = known.as_ref().map_or(&[][..], |record| &record.completed);
     let joined = ShardRecord { completed: join_completions(known, &put.completed), ..put.clone() };
-    store(transaction, &joined)?;
+    store(transaction, known, &joined)?;
     Ok(RecordPut::Stored(joined))
 }
 
@@ -163,7 +164,12 @@ fn record(
     Ok(Some(ShardRecord { completed, ..record }))
 }
 
-fn store(transaction: &Transaction<'_>, record: &ShardRecord) -> Result<(), JournalError> {
+/// Stores a record in place of one with the completions `known`.
+fn store(
+    transaction: &Transaction<'_>,
+    known: &[Completion],
+    record: &ShardRecord,
+) -> Result<(), JournalError> {
     let collection = record.collection.as_str();
     let shard = record.shard.0;
     let sql = "INSERT INTO shard_record(collection, shard, counter, agent, plan_run, plan_digest)
@@ -178,9 +184,11 @@ fn store(transaction: &Transaction<'_>, record: &ShardRecord) -> Result<(), Jour
         sql,
         params![collection, shard, counter, record.epoch.agent.as_str(), run, digest],
     )?;
-    let sql = "DELETE FROM completion WHERE collection = ?1 AND shard = ?2";
-    columns::run(transaction, sql, params![collection, shard])?;
-    for Completion { slot, verdict, at } in &record.completed {
+    for Completion { slot, .. } in known.iter().filter(|known| !record.completed.contains(known)) {
+        let sql = "DELETE FROM completion WHERE collection = ?1 AND shard = ?2 AND slot = ?3";
+        columns::run(transaction, sql, params![collection, shard, slot.to_bytes()])?;
+    }
+    for Completion { slot, verdict, at } in record.completed.iter().filter(|new| !known.contains(new)) {
         let sql = "INSERT INTO completion(collection, shard, slot, verdict, at) VALUES (?1, ?2, ?3, ?4, ?5)";
         columns::run(transaction, sql, params![collection, shard, slot.to_bytes(), verdict, at.0])?;
     }
@@ -236,7 +244,7 @@ mod tests {
         let older = shard_record(2, vec![completion(2, "diverged", 20)]);
         assert_eq!(journal.put_shard_record(&older).unwrap(), RecordPut::Superseded(epoch(3, "a")));
         // Nor does one below an epoch that was only granted.
-        journal.record_epoch(&products(), ShardId(1), &epoch(4, "b")).unwrap();
+        journal.record_epochs(&products(), &[(ShardId(1), epoch(4, "b"))]).unwrap();
         assert_eq!(journal.put_shard_record(&newer).unwrap(), RecordPut::Superseded(epoch(4, "b")));
         assert_eq!(journal.shard_record(&products(), ShardId(1)).unwrap(), Some(newer));
     }
@@ -265,7 +273,8 @@ mod tests {
         let record = ShardRecord { plan: Some((run_id(1), [4; 16])), ..shard_record(3, Vec::new()) };
         journal.put_shard_record(&record).unwrap();
         let complete = |counter, completion| {
-            journal.complete_slot(&products(), ShardId(1), &epoch(counter, "a"), completion).unwrap()
+            let completed = [(ShardId(1), epoch(counter, "a"), completion)];
+            journal.complete_slots(&products(), &completed).unwrap().remove(0)
         };
         assert_eq!(complete(2, completion(1, "held", 9)), RecordPut::Superseded(epoch(3, "a")));
         let completed = vec![completion(1, "in_sync", 10)];

@@ -29,14 +29,13 @@ CREATE TABLE fact (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO fact(name, value) VALUES ('standing', 'fresh');
 
--- The highest epoch seen, the highest counter that this agent took itself, and whether a grant may be in force.
+-- The highest epoch seen, and the highest counter that this agent took itself.
 CREATE TABLE fence (
     collection TEXT NOT NULL,
     shard INTEGER NOT NULL,
     counter INTEGER,
     agent TEXT,
     own_counter INTEGER NOT NULL DEFAULT 0,
-    outstanding INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (collection, shard)
 ) STRICT, WITHOUT ROWID;
 

@@ -45,11 +45,15 @@ fn whatever_returned_ok_is_in_a_copy_taken_right_after() {
     assert_eq!(crashed().standing().unwrap(), Standing::Settled);
 
     let shard = ShardId(1);
-    assert_eq!(journal.record_epoch(&products(), shard, &epoch(7)).unwrap(), EpochRecorded::Granted);
-    let late = crashed().record_epoch(&products(), shard, &epoch(6)).unwrap();
-    assert_eq!(late, EpochRecorded::Superseded(epoch(7)));
-    let mine = journal.next_epoch(&products(), shard, &"a".parse().unwrap()).unwrap();
-    assert!(crashed().next_epoch(&products(), shard, &"a".parse().unwrap()).unwrap() > mine);
+    assert_eq!(journal.record_epochs(&products(), &[(shard, epoch(7))]).unwrap(), [EpochRecorded::Granted]);
+    let late = crashed().record_epochs(&products(), &[(shard, epoch(6))]).unwrap();
+    assert_eq!(late, [EpochRecorded::Superseded(epoch(7))]);
+    let next = |journal: &Journal| {
+        let epochs = journal.next_epochs(&products(), &[(shard, None)], &"a".parse().unwrap());
+        epochs.unwrap().remove(0).1
+    };
+    let mine = next(&journal);
+    assert!(next(&crashed()) > mine);
 
     for number in 0..30 {
         journal.write_intents(&[intent(number)]).unwrap();

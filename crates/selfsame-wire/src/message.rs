@@ -53,9 +53,22 @@ pub struct CollectionHello {
     pub nodes: Vec<NodeName>,
 }
 
+/// What a claimant wants of a voter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BallotStep {
+    /// To know what it would answer to a claim. Nothing is recorded, so that asking in vain fences nobody out.
+    Ask,
+    /// The claims.
+    Claim,
+    /// To end the claims, which come to nothing. The epochs stay recorded.
+    Release,
+}
+
 /// Asks a voter for claims on shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BallotRequest {
+    /// What is wanted.
+    pub step: BallotStep,
     /// The collection.
     pub collection: CollectionName,
     /// The run.
@@ -69,10 +82,15 @@ pub struct BallotRequest {
 /// What a voter says of one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ballot {
-    /// Granted. The highest epoch was recorded durably before this was said.
-    Granted,
-    /// Another claim has this epoch or a higher one; claim above it.
+    /// Granted, or released. A claim's epoch was recorded durably before this was said.
+    Granted {
+        /// Whether this voter knows of a slot of the shard that was completed in sync between all replicas.
+        first_pass_over: bool,
+    },
+    /// A higher epoch is recorded; claim above it.
     Superseded(Epoch),
+    /// Another live agent's claim is at work; nothing was recorded.
+    Taken,
     /// The slot is already completed.
     Completed,
 }

@@ -119,7 +119,7 @@ impl Exchange {
         let heard = self.compare_roots(roots, report);
         let asked: Vec<bool> = roots.iter().map(Result::is_ok).collect();
         // What was approved is looked at wherever it stands; all else that differs counts for the verdict.
-        let mut keys = self.descend(claim, &heard, report).await?;
+        let mut keys = self.descend(claim, heard, report).await?;
         if let Mandate::Approved(approval) = &self.mandate {
             keys.extend(approval.keys.iter().map(|key| (self.fingerprinter.key_digest(key), key.clone())));
             keys.sort_unstable();
@@ -174,21 +174,41 @@ impl Exchange {
         heard
     }
 
-    /// The keys whose entries differ between the indexes: suspects, no more.
+    /// The keys whose entries differ between the indexes: suspects, no more. A replica that fails on the way is left
+    /// behind, and the others go on.
     async fn descend(
         &self,
         claim: &Claim,
-        heard: &[Heard<'_>],
+        mut heard: Vec<Heard<'_>>,
         report: &mut ShardReport,
     ) -> Result<Vec<(KeyDigest, Key)>, PeerError> {
-        if heard.windows(2).all(|pair| pair[0].root.hash == pair[1].root.hash) {
-            return Ok(Vec::new());
+        while heard.windows(2).any(|pair| pair[0].root.hash != pair[1].root.hash) {
+            let search::Failed { at, error } = match self.suspects(claim, &heard).await {
+                Ok(suspects) => {
+                    if suspects.is_empty() {
+                        // The roots were taken a moment ago: entries may have changed since. The next pass looks again.
+                        report.unknown.push(UnknownReason::Phantom);
+                    }
+                    return Ok(suspects);
+                }
+                Err(failed) => failed,
+            };
+            if matches!(error, PeerError::Fenced(_)) {
+                return Err(error);
+            }
+            let node = &heard.remove(at).member.node;
+            tracing::warn!(collection = %claim.collection, shard = %claim.shard, %node, %error, "the exchange goes on without a replica");
+            report.unknown.push(error.reason());
         }
+        Ok(Vec::new())
+    }
+
+    async fn suspects(
+        &self,
+        claim: &Claim,
+        heard: &[Heard<'_>],
+    ) -> Result<Vec<(KeyDigest, Key)>, search::Failed> {
         let prefixes = search::differing_prefixes(claim, heard).await?;
-        if prefixes.is_empty() {
-            // The roots were taken a moment ago: entries may have changed since. The next pass looks again.
-            report.unknown.push(UnknownReason::Phantom);
-        }
         search::keys_of(claim, heard, &prefixes, &self.fingerprinter).await
     }
 

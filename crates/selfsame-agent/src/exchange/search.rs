@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use selfsame_core::merkle::{Answer, Ask, Depth, Descent, DescentError};
 use selfsame_core::{Fingerprinter, Key, KeyDigest, KeyPrefix};
 use selfsame_wire::message::{Claim, DescendRequest, ElementsRequest, KeysRequest, Replica, Root};
@@ -12,6 +12,13 @@ use crate::peer::PeerError;
 
 /// Prefixes in one request for keys, and keys in one request for a read.
 const KEYS_PER_REQUEST: usize = 1_000;
+
+/// What one replica answered wrongly, or not at all; the others may go on without it.
+pub(super) struct Failed {
+    /// Its place among those that were heard.
+    pub(super) at: usize,
+    pub(super) error: PeerError,
+}
 
 /// One replica that gave a root.
 pub(super) struct Heard<'a> {
@@ -71,18 +78,18 @@ impl Heard<'_> {
 }
 
 /// The prefixes of the keys whose entries differ, ascending.
-pub(super) async fn differing_prefixes(
-    claim: &Claim,
-    heard: &[Heard<'_>],
-) -> Result<Vec<KeyPrefix>, PeerError> {
+pub(super) async fn differing_prefixes(claim: &Claim, heard: &[Heard<'_>]) -> Result<Vec<KeyPrefix>, Failed> {
     let depth = heard.iter().map(|heard| heard.root.depth).min().unwrap_or(Depth::MAX);
     let mut descent = Descent::new(heard.len(), depth);
     let mut prefixes = Vec::new();
     while let Some(ask) = descent.ask() {
-        let answers = try_join_all(heard.iter().map(|heard| heard.answer(claim, &ask))).await?;
-        prefixes.extend(descent.answer(&answers).map_err(|error| match error {
-            DescentError::Misfit(replica) => heard[replica].nonsense(error),
-            DescentError::NotAsked | DescentError::AnswerCount(..) => heard[0].nonsense(error),
+        let answers = all(join_all(heard.iter().map(|heard| heard.answer(claim, &ask))).await)?;
+        prefixes.extend(descent.answer(&answers).map_err(|error| {
+            let at = match error {
+                DescentError::Misfit(replica) => replica,
+                DescentError::NotAsked | DescentError::AnswerCount(..) => 0,
+            };
+            Failed { at, error: heard[at].nonsense(error) }
         })?);
     }
     Ok(prefixes)
@@ -94,9 +101,15 @@ pub(super) async fn keys_of(
     heard: &[Heard<'_>],
     prefixes: &[KeyPrefix],
     fingerprinter: &Fingerprinter,
-) -> Result<Vec<(KeyDigest, Key)>, PeerError> {
-    let lists = try_join_all(heard.iter().map(|heard| heard.keys(claim, prefixes))).await?;
+) -> Result<Vec<(KeyDigest, Key)>, Failed> {
+    let lists = all(join_all(heard.iter().map(|heard| heard.keys(claim, prefixes))).await)?;
     let keys: BTreeMap<KeyDigest, Key> =
         lists.into_iter().flatten().map(|key| (fingerprinter.key_digest(&key), key)).collect();
     Ok(keys.into_iter().collect())
+}
+
+/// All answers, or the first that failed.
+fn all<T>(answers: Vec<Result<T, PeerError>>) -> Result<Vec<T>, Failed> {
+    let failed = |(at, answer): (usize, Result<T, PeerError>)| answer.map_err(|error| Failed { at, error });
+    answers.into_iter().enumerate().map(failed).collect()
 }

@@ -1,45 +1,37 @@
 //! This agent as a peer: its replicas, fenced by its journal.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use selfsame_core::merkle::NodeHash;
 use selfsame_core::{AgentName, CollectionName, Epoch, Key, KeyPrefix, NodeName, ShardId, UnknownReason};
-use selfsame_journal::{Completion, EpochRecorded, Journal, JournalError};
+use selfsame_journal::{EpochRecorded, Journal, JournalError};
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Authority, Ballot, BallotRequest, Claim, CompleteRequest, DescendRequest,
     ElementsReply, ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, NodeRoots, ReadReply,
     ReadRequest, Replica, Root, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
 };
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::repairing::Warrant;
 use super::replica::LocalReplica;
+use super::voter::{Voter, Ward};
 use selfsame_wire::limits::FETCH_BYTES_MAX;
 
 use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::membership::Membership;
 use crate::peer::{Peer, PeerError};
-use crate::record::completed_as;
 use crate::settings::RepairMode;
 
 /// Elements in one answer: 4 MiB of them.
 const ELEMENTS_MAX: usize = 1 << 18;
 
-/// A claim whose exchange has asked for nothing for so long, beyond `settle`, keeps no other away.
-const IDLE_FOR: Duration = Duration::from_secs(5);
-
-/// A claim that this voter granted.
-struct Grant {
-    epoch: Epoch,
-    /// When its exchange last asked for something.
-    at: Instant,
-    completed: bool,
-}
+/// A store that takes longer for its identity is busy. Shorter than what the owner grants the whole answer.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a local agent is made of.
 pub struct LocalAgentParts {
@@ -53,8 +45,8 @@ pub struct LocalAgentParts {
     pub journal: Arc<Journal>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
-    /// For each collection, which replicas it has: see [`crate::record::members`].
-    pub members: HashMap<CollectionName, String>,
+    /// What it must know as a voter, for each collection.
+    pub wards: HashMap<CollectionName, Ward>,
     /// Starts its share of a run.
     pub starter: Arc<dyn Starter>,
 }
@@ -71,55 +63,19 @@ pub struct LocalAgent {
     parts: LocalAgentParts,
     /// The epoch of the last confirm of each shard: repairs are applied under exactly this one.
     confirmed: Mutex<HashMap<(CollectionName, ShardId), Epoch>>,
-    /// Whose claim of each shard was granted last.
-    granted: Mutex<HashMap<(CollectionName, ShardId), Grant>>,
-    /// Who is live; not known before the agent is connected.
-    membership: OnceLock<Arc<Membership>>,
-    /// The highest epoch that was recorded of each shard, so that not every request asks the journal.
-    fences: Mutex<HashMap<(CollectionName, ShardId), Epoch>>,
+    voter: Voter,
 }
 
 impl LocalAgent {
     /// Puts an agent together.
     pub fn new(parts: LocalAgentParts) -> Arc<LocalAgent> {
-        Arc::new(LocalAgent {
-            parts,
-            confirmed: Mutex::default(),
-            granted: Mutex::default(),
-            membership: OnceLock::new(),
-            fences: Mutex::default(),
-        })
+        let voter = Voter::new(parts.journal.clone(), parts.wards.clone());
+        Arc::new(LocalAgent { parts, confirmed: Mutex::default(), voter })
     }
 
     /// Tells it who is live; once.
     pub fn connect(&self, membership: Arc<Membership>) {
-        if self.membership.set(membership).is_err() {
-            tracing::error!("an agent is connected once");
-        }
-    }
-
-    /// The claim of another live agent that keeps this one away: its exchange is at work, here at least. Agents
-    /// that have just come or gone do not know of each other for a moment, and would exchange a shard twice. A
-    /// courtesy: safety rests on epochs and conditions.
-    fn taken(&self, collection: &CollectionName, shard: ShardId, epoch: &Epoch) -> Option<Epoch> {
-        let granted = self.granted.lock();
-        let grant = granted.get(&(collection.clone(), shard))?;
-        let live = self.membership.get().is_some_and(|membership| membership.is_live(&grant.epoch.agent));
-        let settle = self.replicas_of(collection).next().map(|replica| replica.parts.collection.settle);
-        let at_work = !grant.completed && grant.at.elapsed() < IDLE_FOR + settle.unwrap_or_default();
-        (grant.epoch.agent != epoch.agent && live && at_work).then(|| grant.epoch.clone())
-    }
-
-    /// Notes that a claim's exchange is at work.
-    fn note_work(&self, collection: &CollectionName, epochs: &[(ShardId, Epoch)]) {
-        let mut granted = self.granted.lock();
-        for (shard, epoch) in epochs {
-            if let Some(grant) =
-                granted.get_mut(&(collection.clone(), *shard)).filter(|grant| grant.epoch == *epoch)
-            {
-                grant.at = Instant::now();
-            }
-        }
+        self.voter.connect(membership);
     }
 
     fn replica(&self, collection: &CollectionName, node: &NodeName) -> Result<&Arc<LocalReplica>, PeerError> {
@@ -145,55 +101,13 @@ impl LocalAgent {
     }
 
     /// Refuses an epoch below the highest seen; a higher one is recorded durably before anything is answered.
-    async fn fence(&self, collection: &CollectionName, epochs: &[(ShardId, Epoch)]) -> Result<(), PeerError> {
-        self.note_work(collection, epochs);
-        for ballot in self.raise(collection, epochs).await? {
-            if let Ballot::Superseded(highest) = ballot {
-                return Err(PeerError::Fenced(highest));
-            }
+    async fn fence(&self, claim: &Claim) -> Result<(), PeerError> {
+        let epochs = [(claim.shard, claim.epoch.clone())];
+        let recorded = self.voter.fence(&claim.collection, claim.run, &epochs).await;
+        match recorded.map_err(|error| self.broken(&error))?.pop() {
+            Some(EpochRecorded::Superseded(highest)) => Err(PeerError::Fenced(highest)),
+            Some(EpochRecorded::Granted) | None => Ok(()),
         }
-        Ok(())
-    }
-
-    async fn fence_claim(&self, claim: &Claim) -> Result<(), PeerError> {
-        self.fence(&claim.collection, &[(claim.shard, claim.epoch.clone())]).await
-    }
-
-    async fn raise(
-        &self,
-        collection: &CollectionName,
-        epochs: &[(ShardId, Epoch)],
-    ) -> Result<Vec<Ballot>, PeerError> {
-        if self.all_known(collection, epochs) {
-            return Ok(vec![Ballot::Granted; epochs.len()]);
-        }
-        let (journal, name, epochs) = (self.parts.journal.clone(), collection.clone(), epochs.to_vec());
-        let recorded = blocking(move || {
-            let record = |(shard, epoch): (ShardId, Epoch)| {
-                let recorded = journal.record_epoch(&name, shard, &epoch)?;
-                Ok::<_, JournalError>((shard, epoch, recorded))
-            };
-            epochs.into_iter().map(record).collect::<Result<Vec<_>, _>>()
-        })
-        .await;
-        let recorded = recorded.map_err(|error| self.broken(&error))?;
-        let mut fences = self.fences.lock();
-        let ballots = recorded.into_iter().map(|(shard, epoch, recorded)| match recorded {
-            EpochRecorded::Granted => {
-                let highest = fences.entry((collection.clone(), shard)).or_insert_with(|| epoch.clone());
-                if *highest < epoch {
-                    *highest = epoch;
-                }
-                Ballot::Granted
-            }
-            EpochRecorded::Superseded(highest) => Ballot::Superseded(highest),
-        });
-        Ok(ballots.collect())
-    }
-
-    fn all_known(&self, collection: &CollectionName, epochs: &[(ShardId, Epoch)]) -> bool {
-        let fences = self.fences.lock();
-        epochs.iter().all(|(shard, epoch)| fences.get(&(collection.clone(), *shard)) == Some(epoch))
     }
 
     fn broken(&self, error: &JournalError) -> PeerError {
@@ -203,9 +117,10 @@ impl LocalAgent {
 
     /// The roots of one replica. The store is asked first: an index outlives its store.
     async fn roots_of(&self, replica: &Arc<LocalReplica>, epochs: &[(ShardId, Epoch)]) -> NodeRoots {
-        let answers = match replica.parts.store.identity().await {
-            Ok(_) => epochs.iter().map(|(shard, _)| root(replica, *shard)).collect(),
-            Err(error) => vec![Err(replica.silent(&error).reason()); epochs.len()],
+        let answers = match timeout(STORE_ANSWERS_WITHIN, replica.parts.store.identity()).await {
+            Ok(Ok(_)) => epochs.iter().map(|(shard, _)| root(replica, *shard)).collect(),
+            Ok(Err(error)) => vec![Err(replica.silent(&error).reason()); epochs.len()],
+            Err(_) => vec![Err(UnknownReason::Busy); epochs.len()],
         };
         NodeRoots { node: replica.node().clone(), roots: answers }
     }
@@ -243,60 +158,11 @@ impl Peer for LocalAgent {
     }
 
     async fn ballot(&self, request: BallotRequest) -> Result<Vec<Ballot>, PeerError> {
-        let (journal, collection) = (self.parts.journal.clone(), request.collection.clone());
-        let shards: Vec<ShardId> = request.epochs.iter().map(|(shard, _)| *shard).collect();
-        let slot = request.slot;
-        let completed = blocking(move || {
-            let completed = |shard: &ShardId| {
-                let record = journal.shard_record(&collection, *shard)?;
-                Ok::<_, JournalError>(record.is_some_and(|record| record.completion(slot).is_some()))
-            };
-            shards.iter().map(completed).collect::<Result<Vec<bool>, _>>()
-        })
-        .await;
-        let completed = completed.map_err(|error| self.broken(&error))?;
-        // What is completed or taken is told before anything is raised: asking in vain fences nobody out.
-        let answered = |((shard, epoch), completed): (&(ShardId, Epoch), bool)| match completed {
-            true => Some(Ballot::Completed),
-            false => self.taken(&request.collection, *shard, epoch).map(Ballot::Superseded),
-        };
-        let answers: Vec<Option<Ballot>> = request.epochs.iter().zip(completed).map(answered).collect();
-        let free = request.epochs.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
-        let free: Vec<(ShardId, Epoch)> = free.map(|(asked, _)| asked.clone()).collect();
-        let mut raised = self.raise(&request.collection, &free).await?.into_iter();
-        let mut ballots = Vec::with_capacity(request.epochs.len());
-        for ((shard, epoch), answer) in request.epochs.into_iter().zip(answers) {
-            let ballot = match answer {
-                Some(answer) => answer,
-                None => raised.next().unwrap_or(Ballot::Superseded(epoch.clone())),
-            };
-            if ballot == Ballot::Granted {
-                let grant = Grant { epoch, at: Instant::now(), completed: false };
-                self.granted.lock().insert((request.collection.clone(), shard), grant);
-            }
-            ballots.push(ballot);
-        }
-        Ok(ballots)
+        self.voter.ballot(request).await.map_err(|error| self.broken(&error))
     }
 
     async fn complete(&self, request: CompleteRequest) -> Result<(), PeerError> {
-        let journal = self.parts.journal.clone();
-        let CompleteRequest { collection, slot, at, shards, .. } = request;
-        for (shard, epoch, _) in &shards {
-            if let Some(grant) = self.granted.lock().get_mut(&(collection.clone(), *shard)) {
-                grant.completed |= grant.epoch == *epoch;
-            }
-        }
-        let members = self.parts.members.get(&collection).cloned().unwrap_or_default();
-        let put = blocking(move || {
-            for (shard, epoch, verdict) in shards {
-                let completion = Completion { slot, verdict: completed_as(verdict, &members), at };
-                journal.complete_slot(&collection, shard, &epoch, completion)?;
-            }
-            Ok::<_, JournalError>(())
-        })
-        .await;
-        put.map_err(|error| self.broken(&error))
+        self.voter.complete(request).await.map_err(|error| self.broken(&error))
     }
 
     async fn start(&self, request: StartRequest) -> Result<Share, PeerError> {
@@ -309,14 +175,14 @@ impl Peer for LocalAgent {
     }
 
     async fn roots(&self, request: RootsRequest) -> Result<Vec<NodeRoots>, PeerError> {
-        self.note_work(&request.collection, &request.epochs);
-        let ballots = self.raise(&request.collection, &request.epochs).await?;
+        let recorded = self.voter.fence(&request.collection, request.run, &request.epochs).await;
+        let recorded = recorded.map_err(|error| self.broken(&error))?;
         let mut roots = Vec::new();
         for replica in self.replicas_of(&request.collection) {
             let mut answer = self.roots_of(replica, &request.epochs).await;
             // One shard that another exchange has taken over does not silence the others.
-            for (root, ballot) in answer.roots.iter_mut().zip(&ballots) {
-                if *ballot != Ballot::Granted {
+            for (root, recorded) in answer.roots.iter_mut().zip(&recorded) {
+                if *recorded != EpochRecorded::Granted {
                     *root = Err(UnknownReason::NoMajority);
                 }
             }
@@ -326,7 +192,7 @@ impl Peer for LocalAgent {
     }
 
     async fn descend(&self, request: DescendRequest) -> Result<Vec<NodeHash>, PeerError> {
-        self.fence_claim(&request.replica.claim).await?;
+        self.fence(&request.replica.claim).await?;
         let replica = self.indexed(&request.replica)?;
         let shard = request.replica.claim.shard;
         let nodes = replica.parts.index.children(shard, request.level, &request.parents);
@@ -335,7 +201,7 @@ impl Peer for LocalAgent {
     }
 
     async fn elements(&self, request: ElementsRequest) -> Result<ElementsReply, PeerError> {
-        self.fence_claim(&request.replica.claim).await?;
+        self.fence(&request.replica.claim).await?;
         let replica = self.indexed(&request.replica)?.clone();
         let (this, shard) = (replica.clone(), request.replica.claim.shard);
         let ElementsRequest { depth, buckets, after, .. } = request;
@@ -351,7 +217,7 @@ impl Peer for LocalAgent {
     }
 
     async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError> {
-        self.fence_claim(&request.replica.claim).await?;
+        self.fence(&request.replica.claim).await?;
         let replica = self.indexed(&request.replica)?.clone();
         let (this, shard, prefixes) = (replica.clone(), request.replica.claim.shard, request.prefixes);
         let entries = blocking(move || this.parts.index.entries(shard, &prefixes)).await;
@@ -360,7 +226,7 @@ impl Peer for LocalAgent {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {
-        self.fence_claim(&request.claim).await?;
+        self.fence(&request.claim).await?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
         let observations = replica.observe(request.keys, request.conclude).await?;
         if request.conclude {
@@ -371,7 +237,7 @@ impl Peer for LocalAgent {
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<FetchReply, PeerError> {
-        self.fence_claim(&request.claim).await?;
+        self.fence(&request.claim).await?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
         let (keys, rows): (Vec<Key>, Vec<_>) = request.rows.into_iter().unzip();
         let reads = replica.parts.store.read(&keys).await.map_err(|error| replica.silent(&error))?;
@@ -388,7 +254,7 @@ impl Peer for LocalAgent {
     }
 
     async fn apply(&self, request: ApplyRequest) -> Result<Vec<ApplyOutcome>, PeerError> {
-        self.fence_claim(&request.claim).await?;
+        self.fence(&request.claim).await?;
         self.may_apply(&request.claim)?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
         if replica.parts.collection.repair == RepairMode::Off {

@@ -5,7 +5,9 @@ mod memory;
 mod repairing;
 mod replica;
 mod scanning;
+mod voter;
 
 pub use agent::{LocalAgent, LocalAgentParts, Starter};
 pub use replica::{LocalReplica, LocalReplicaParts};
 pub use scanning::CompletedScans;
+pub use voter::Ward;

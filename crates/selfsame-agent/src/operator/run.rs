@@ -49,38 +49,46 @@ impl OperatorService {
         };
         let (events, stream) = mpsc::channel(EVENTS_WAITING);
         let this = self.clone();
-        // The run goes on if the caller leaves: the owners do it, this only looks on.
+        // The runs go on if the caller does not wait, or leaves: the owners do them, this only sees to it that shards
+        // whose owner dies are told to the next.
         self.parts.tasks.spawn("run", async move {
+            let mut unwatched = Vec::new();
             for collection in collections {
-                this.follow(&collection, &request, Slot::AdHoc(id), &events).await;
+                let mut run = Following::new(&this, &collection, &request, Slot::AdHoc(id));
+                run.ask_owners(&this).await;
+                let _ = events.send(Ok(tell(v1::run_event::Event::Started(run.started())))).await;
+                if request.wait {
+                    this.see_through(&mut run, Some(&events)).await;
+                    let summary = run.summary(this.parts.clock.now());
+                    let _ = events.send(Ok(tell(v1::run_event::Event::Summary(summary)))).await;
+                } else {
+                    unwatched.push(run);
+                }
             }
+            drop(events);
+            join_all(unwatched.iter_mut().map(|run| this.see_through(run, None))).await;
         });
         Ok(Box::pin(ReceiverStream::new(stream)))
     }
 
-    async fn follow(
+    async fn see_through(
         &self,
-        collection: &CollectionSettings,
-        request: &v1::RunRequest,
-        slot: Slot,
-        events: &mpsc::Sender<Result<v1::RunEvent, Status>>,
+        run: &mut Following,
+        events: Option<&mpsc::Sender<Result<v1::RunEvent, Status>>>,
     ) {
-        let mut run = Following::new(self, collection, request, slot);
-        run.ask_owners(self).await;
-        let tell = |event| v1::RunEvent { event: Some(event) };
-        let _ = events.send(Ok(tell(v1::run_event::Event::Started(run.started())))).await;
-        if !request.wait {
-            return;
-        }
         while !run.is_over() {
-            // A reader that is gone or slow does not hold up the run.
-            let _ = events.try_send(Ok(tell(v1::run_event::Event::Progress(run.progress()))));
+            if let Some(events) = events {
+                // A reader that is gone or slow does not hold up the run.
+                let _ = events.try_send(Ok(tell(v1::run_event::Event::Progress(run.progress()))));
+            }
             tokio::time::sleep(POLL).await;
             run.ask_owners(self).await;
         }
-        let summary = run.summary(self.parts.clock.now());
-        let _ = events.send(Ok(tell(v1::run_event::Event::Summary(summary)))).await;
     }
+}
+
+fn tell(event: v1::run_event::Event) -> v1::RunEvent {
+    v1::RunEvent { event: Some(event) }
 }
 
 /// What is known of a run that is under way.

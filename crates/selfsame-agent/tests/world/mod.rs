@@ -210,17 +210,32 @@ impl World {
     }
 
     pub async fn pass_with(&self, mandate: Mandate) -> PassReport {
-        let collection = &self.fleet.collections[0];
-        let peers = self.agents.iter().map(|agent| agent.clone() as Arc<dyn Peer>);
-        let members = nodes().into_iter().zip(peers).map(|(node, peer)| Member { node, peer }).collect();
-        let number = {
-            let mut runs = self.runs.lock();
-            *runs += 1;
-            *runs
-        };
-        let slot = Slot::AdHoc(uuid(number));
-        // Time goes on between passes, or the last scan would do.
+        let slot = self.next_slot();
+        self.pass_by(0, slot, mandate, self.peers()).await
+    }
+
+    /// A slot that no pass was for. Time goes on between slots, or the last scan would do.
+    pub fn next_slot(&self) -> Slot {
         *self.clock.0.lock() += 1_000_000;
+        let mut runs = self.runs.lock();
+        *runs += 1;
+        Slot::AdHoc(uuid(*runs))
+    }
+
+    pub fn peers(&self) -> Vec<Arc<dyn Peer>> {
+        self.agents.iter().map(|agent| agent.clone() as Arc<dyn Peer>).collect()
+    }
+
+    /// A pass by the agent at that place, which reaches the agents as these peers.
+    pub async fn pass_by(
+        &self,
+        owner: usize,
+        slot: Slot,
+        mandate: Mandate,
+        peers: Vec<Arc<dyn Peer>>,
+    ) -> PassReport {
+        let collection = &self.fleet.collections[0];
+        let members = nodes().into_iter().zip(peers).map(|(node, peer)| Member { node, peer }).collect();
         let request = PassRequest {
             run: RunId::of(&self.fleet.name, &collection.name, slot),
             slot,
@@ -237,8 +252,8 @@ impl World {
                 first_pass: BTreeSet::new(),
                 skew: 0,
             },
-            hello: self.fleet.hello(self.agents[0].name(), &nodes()[..1]),
-            journal: self.journals[0].clone(),
+            hello: self.fleet.hello(self.agents[owner].name(), &nodes()[owner..=owner]),
+            journal: self.journals[owner].clone(),
             progress: &Silent,
         };
         pass.run(&request).await

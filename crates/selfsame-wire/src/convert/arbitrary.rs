@@ -114,13 +114,19 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
 }
 
 pub(crate) fn ballot_request() -> impl Strategy<Value = BallotRequest> {
-    (collection(), run(), slot(), vec((shard(), epoch()), 0..9))
-        .prop_map(|(collection, run, slot, epochs)| BallotRequest { collection, run, slot, epochs })
+    let step = prop_oneof![Just(BallotStep::Ask), Just(BallotStep::Claim), Just(BallotStep::Release)];
+    (step, collection(), run(), slot(), vec((shard(), epoch()), 0..9)).prop_map(
+        |(step, collection, run, slot, epochs)| BallotRequest { step, collection, run, slot, epochs },
+    )
 }
 
 pub(crate) fn ballots() -> impl Strategy<Value = Vec<Ballot>> {
-    let ballot =
-        prop_oneof![Just(Ballot::Granted), Just(Ballot::Completed), epoch().prop_map(Ballot::Superseded)];
+    let ballot = prop_oneof![
+        any::<bool>().prop_map(|first_pass_over| Ballot::Granted { first_pass_over }),
+        Just(Ballot::Completed),
+        Just(Ballot::Taken),
+        epoch().prop_map(Ballot::Superseded),
+    ];
     vec(ballot, 0..9)
 }
 

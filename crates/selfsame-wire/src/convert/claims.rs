@@ -7,7 +7,8 @@ use super::types::{epochs, from_epochs, run, shard, slot, unknown_reason};
 use super::{Malformed, all, array, at_most, deltas, distinct, exactly, name, required, sums};
 use crate::limits::{PLANNED_CHARS_MAX, SHARDS_MAX};
 use crate::message::{
-    Ballot, BallotRequest, CollectionHello, CompleteRequest, Hello, ShardShare, Share, StartRequest,
+    Ballot, BallotRequest, BallotStep, CollectionHello, CompleteRequest, Hello, ShardShare, Share,
+    StartRequest,
 };
 use crate::v1;
 
@@ -66,6 +67,12 @@ impl From<BallotRequest> for v1::BallotRequest {
             run: request.run.as_bytes().to_vec(),
             slot: request.slot.to_bytes(),
             epochs: Some(from_epochs(request.epochs)),
+            step: match request.step {
+                BallotStep::Ask => v1::BallotStep::Ask,
+                BallotStep::Claim => v1::BallotStep::Claim,
+                BallotStep::Release => v1::BallotStep::Release,
+            }
+            .into(),
         }
     }
 }
@@ -75,6 +82,14 @@ impl TryFrom<v1::BallotRequest> for BallotRequest {
 
     fn try_from(request: v1::BallotRequest) -> Result<BallotRequest, Malformed> {
         Ok(BallotRequest {
+            step: match request.step() {
+                v1::BallotStep::Ask => BallotStep::Ask,
+                v1::BallotStep::Claim => BallotStep::Claim,
+                v1::BallotStep::Release => BallotStep::Release,
+                v1::BallotStep::Unspecified => {
+                    return Err(Malformed::new("step", format!("{} is not known", request.step)));
+                }
+            },
             collection: name("collection", &request.collection)?,
             run: run("run", &request.run)?,
             slot: slot(&request.slot)?,
@@ -88,7 +103,9 @@ impl From<Vec<Ballot>> for v1::BallotReply {
         let mut reply = v1::BallotReply::default();
         for ballot in ballots {
             let kind = match ballot {
-                Ballot::Granted => v1::Ballot::Granted,
+                Ballot::Granted { first_pass_over: true } => v1::Ballot::Granted,
+                Ballot::Granted { first_pass_over: false } => v1::Ballot::GrantedFirstPass,
+                Ballot::Taken => v1::Ballot::Taken,
                 Ballot::Completed => v1::Ballot::Completed,
                 Ballot::Superseded(epoch) => {
                     reply.superseded_by.push(epoch.into());
@@ -109,7 +126,9 @@ impl TryFrom<v1::BallotReply> for Vec<Ballot> {
         let mut superseded_by = reply.superseded_by.into_iter();
         let ballot = |kind| {
             Ok(match v1::Ballot::try_from(kind) {
-                Ok(v1::Ballot::Granted) => Ballot::Granted,
+                Ok(v1::Ballot::Granted) => Ballot::Granted { first_pass_over: true },
+                Ok(v1::Ballot::GrantedFirstPass) => Ballot::Granted { first_pass_over: false },
+                Ok(v1::Ballot::Taken) => Ballot::Taken,
                 Ok(v1::Ballot::Completed) => Ballot::Completed,
                 Ok(v1::Ballot::Superseded) => {
                     Ballot::Superseded(Epoch::try_from(required("superseded_by", superseded_by.next())?)?)

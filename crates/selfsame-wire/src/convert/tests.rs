@@ -142,20 +142,21 @@ fn equal_roots_cost_less_than_64_bytes_a_shard() {
 /// A request for claims and the answer of a voter that grants them all.
 fn ballot_exchange_bytes(shards: u32) -> (usize, usize) {
     let request = BallotRequest {
+        step: BallotStep::Claim,
         collection: "products".parse().unwrap(),
         run: RunId::from_bytes([7; 16]),
         slot: Slot::Scheduled(82_870),
         epochs: owned(shards).collect(),
     };
-    let reply = vec![Ballot::Granted; shards as usize];
+    let reply = vec![Ballot::Granted { first_pass_over: true }; shards as usize];
     (v1::BallotRequest::from(request).encoded_len(), v1::BallotReply::from(reply).encoded_len())
 }
 
 #[test]
-fn claims_cost_five_bytes_a_shard() {
-    assert_eq!(ballot_exchange_bytes(1), (57, 3));
-    assert_eq!(ballot_exchange_bytes(16), (102, 18));
-    assert_eq!(ballot_exchange_bytes(256), (953, 259));
+fn claims_cost_five_bytes_a_shard_and_round() {
+    assert_eq!(ballot_exchange_bytes(1), (59, 3));
+    assert_eq!(ballot_exchange_bytes(16), (104, 18));
+    assert_eq!(ballot_exchange_bytes(256), (955, 259));
     for shards in [256, 4096] {
         let (request, reply) = ballot_exchange_bytes(shards);
         assert!(request + reply <= 5 * shards as usize, "{shards} shards: {request} and {reply} bytes");

@@ -85,7 +85,8 @@ impl Peer for FakePeer {
     async fn ballot(&self, request: BallotRequest) -> Result<Vec<Ballot>, PeerError> {
         self.hear(&request)?;
         let higher = Epoch { counter: 9, agent: "c".parse().unwrap() };
-        let kinds = [Ballot::Granted, Ballot::Superseded(higher), Ballot::Completed];
+        let granted = Ballot::Granted { first_pass_over: true };
+        let kinds = [granted, Ballot::Superseded(higher), Ballot::Completed];
         Ok(self.list(kinds.into_iter().cycle().take(request.epochs.len()).collect()))
     }
 

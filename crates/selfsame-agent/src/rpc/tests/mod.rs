@@ -99,7 +99,7 @@ fn roots_request() -> RootsRequest {
 
 fn ballot_request() -> BallotRequest {
     let RootsRequest { collection, run, epochs } = roots_request();
-    BallotRequest { collection, run, slot: Slot::Scheduled(8), epochs }
+    BallotRequest { step: BallotStep::Claim, collection, run, slot: Slot::Scheduled(8), epochs }
 }
 
 fn complete_request() -> CompleteRequest {
