@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use selfsame_core::{AgentName, CollectionName, Mapping, NodeName, Stamp};
-use selfsame_index::{Condition, Index, IndexError, IndexSettings};
+use selfsame_index::{Condition, IndexError, IndexSettings};
 use selfsame_journal::{Journal, JournalError, JournalOptions};
 use selfsame_store::Store;
 
 use crate::clock::Clock;
 use crate::fleet::index_basis;
-use crate::local::{LocalAgent, LocalAgentParts, LocalReplica, LocalReplicaParts, Starter, Ward};
+use crate::local::{
+    CachedIndex, LocalAgent, LocalAgentParts, LocalReplica, LocalReplicaParts, Starter, Ward,
+};
 use crate::record::members;
 use crate::settings::{CollectionSettings, FleetSettings, ReplicaSettings};
 use crate::supervisor::Supervisor;
@@ -137,7 +139,7 @@ fn open_replica(
         collection: Arc::new(settings.clone()),
         mapping: Arc::new(mapping),
         store: attached.store.clone(),
-        index: Arc::new(index),
+        index,
         journal: journal.clone(),
         clock: parts.clock.clone(),
         tasks: parts.tasks.clone(),
@@ -160,7 +162,7 @@ fn open_index(
     node: &NodeName,
     mapping: &Mapping,
     randomness: u64,
-) -> Result<Index, AssemblyError> {
+) -> Result<CachedIndex, AssemblyError> {
     let directory = data.join("index").join(collection.as_str()).join(node.as_str());
     let settings = IndexSettings {
         fingerprinter: mapping.fingerprinter().clone(),
@@ -170,7 +172,7 @@ fn open_index(
         randomness,
     };
     let failed = |error| AssemblyError::Index { collection: collection.clone(), node: node.clone(), error };
-    let (index, condition) = Index::open(&directory, settings).map_err(failed)?;
+    let (index, condition) = CachedIndex::open(directory, settings).map_err(failed)?;
     match condition {
         Condition::New | Condition::Resumed => {}
         other => {

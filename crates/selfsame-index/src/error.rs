@@ -23,6 +23,9 @@ pub enum IndexError {
     /// that either finds a whole state or begins a new one.
     #[error("index is damaged: {0}; hint: it is rebuilt when it is opened again")]
     Damaged(String),
+    /// It failed before, and was not opened again since.
+    #[error("index failed, and is opened anew by the next scan")]
+    Closed,
     /// The caller broke the order of calls; the text says which.
     #[error("index: {0}")]
     Misuse(&'static str),

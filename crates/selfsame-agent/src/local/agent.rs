@@ -94,7 +94,8 @@ impl LocalAgent {
 
     fn indexed(&self, asked: &Replica) -> Result<&Arc<LocalReplica>, PeerError> {
         let replica = self.replica(&asked.claim.collection, &asked.node)?;
-        if replica.parts.index.incarnation().0 != asked.incarnation {
+        let index = replica.index().map_err(|error| replica.index_failed(&error))?;
+        if index.incarnation().0 != asked.incarnation {
             return Err(PeerError::Rebuilt);
         }
         Ok(replica)
@@ -117,6 +118,10 @@ impl LocalAgent {
 
     /// The roots of one replica. The store is asked first: an index outlives its store.
     async fn roots_of(&self, replica: &Arc<LocalReplica>, epochs: &[(ShardId, Epoch)]) -> NodeRoots {
+        if let Err(error) = replica.mend_index().await {
+            let silent = vec![Err(error.reason()); epochs.len()];
+            return NodeRoots { node: replica.node().clone(), roots: silent };
+        }
         let answers = match timeout(STORE_ANSWERS_WITHIN, replica.parts.store.identity()).await {
             Ok(Ok(_)) => epochs.iter().map(|(shard, _)| root(replica, *shard)).collect(),
             Ok(Err(error)) => vec![Err(replica.silent(&error).reason()); epochs.len()],
@@ -136,7 +141,8 @@ impl LocalAgent {
 }
 
 fn root(replica: &LocalReplica, shard: ShardId) -> Result<Root, UnknownReason> {
-    let root = replica.parts.index.root(shard).ok_or(UnknownReason::Config)?;
+    let index = replica.index().map_err(|error| replica.index_failed(&error).reason())?;
+    let root = index.root(shard).ok_or(UnknownReason::Config)?;
     Ok(Root {
         hash: replica.fingerprinter().node_hash(&root.node),
         count: root.node.count,
@@ -195,7 +201,8 @@ impl Peer for LocalAgent {
         self.fence(&request.replica.claim).await?;
         let replica = self.indexed(&request.replica)?;
         let shard = request.replica.claim.shard;
-        let nodes = replica.parts.index.children(shard, request.level, &request.parents);
+        let index = replica.index().map_err(|error| replica.index_failed(&error))?;
+        let nodes = index.children(shard, request.level, &request.parents);
         let nodes = nodes.ok_or(PeerError::Rebuilt)?;
         Ok(nodes.iter().map(|node| replica.fingerprinter().node_hash(node)).collect())
     }
@@ -211,8 +218,8 @@ impl Peer for LocalAgent {
             Some(KeyPrefix(prefix)) => Some(KeyPrefix(prefix + 1)),
         };
         let listed =
-            blocking(move || this.parts.index.elements(shard, depth, &buckets, from, ELEMENTS_MAX)).await;
-        let listed = listed.map_err(|error| replica.broken(&error))?;
+            blocking(move || this.index()?.elements(shard, depth, &buckets, from, ELEMENTS_MAX)).await;
+        let listed = listed.map_err(|error| replica.index_failed(&error))?;
         Ok(ElementsReply { truncated: listed.cut.is_some(), elements: listed.elements })
     }
 
@@ -220,8 +227,8 @@ impl Peer for LocalAgent {
         self.fence(&request.replica.claim).await?;
         let replica = self.indexed(&request.replica)?.clone();
         let (this, shard, prefixes) = (replica.clone(), request.replica.claim.shard, request.prefixes);
-        let entries = blocking(move || this.parts.index.entries(shard, &prefixes)).await;
-        let entries = entries.map_err(|error| replica.broken(&error))?;
+        let entries = blocking(move || this.index()?.entries(shard, &prefixes)).await;
+        let entries = entries.map_err(|error| replica.index_failed(&error))?;
         Ok(entries.into_iter().map(|(_, entry)| entry.key).collect())
     }
 

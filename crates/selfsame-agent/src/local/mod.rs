@@ -1,6 +1,7 @@
 //! This agent's own replicas, behind the same port as everybody else's.
 
 mod agent;
+mod cached;
 mod memory;
 mod repairing;
 mod replica;
@@ -8,6 +9,7 @@ mod scanning;
 mod voter;
 
 pub use agent::{LocalAgent, LocalAgentParts, Starter};
+pub use cached::CachedIndex;
 pub use replica::{LocalReplica, LocalReplicaParts};
 pub use scanning::CompletedScans;
 pub use voter::Ward;

@@ -184,11 +184,11 @@ impl LocalReplica {
         let forgotten = blocking(move || {
             let digests: Vec<KeyDigest> =
                 keys.iter().map(|key| this.fingerprinter().key_digest(key)).collect();
-            let stamp = this.parts.index.next_stamp()?;
-            this.parts.index.remove(stamp, &digests)
+            let index = this.index()?;
+            index.remove(index.next_stamp()?, &digests)
         })
         .await;
-        forgotten.map(|_| ()).map_err(|error| self.broken(&error))
+        forgotten.map(|_| ()).map_err(|error| self.index_failed(&error))
     }
 
     /// Finds out by reading what became of intents that a crash or a silent store left without an outcome. To be

@@ -8,10 +8,11 @@ use selfsame_core::{
     AgentName, Certainty, Document, Entry, Fingerprinter, Key, KeyDigest, Mapping, NodeName, Observation,
     Presence, RowDigest, Sighting, Stamp, Tombstone, TombstoneCause, UnknownReason,
 };
-use selfsame_index::{Fresh, Index};
+use selfsame_index::{Fresh, Index, IndexError};
 use selfsame_journal::Journal;
 use selfsame_store::{Read, Store, StoreError};
 
+use super::cached::CachedIndex;
 use super::scanning::ScanTask;
 use crate::blocking::blocking;
 use crate::clock::Clock;
@@ -32,7 +33,7 @@ pub struct LocalReplicaParts {
     /// The store.
     pub store: Arc<dyn Store>,
     /// The index.
-    pub index: Arc<Index>,
+    pub index: CachedIndex,
     /// The agent's journal.
     pub journal: Arc<Journal>,
     /// Wall time.
@@ -64,9 +65,21 @@ impl LocalReplica {
         &self.parts.collection
     }
 
-    /// Its index.
-    pub fn index(&self) -> &Index {
-        &self.parts.index
+    /// Its index, unless it has failed.
+    pub fn index(&self) -> Result<Arc<Index>, IndexError> {
+        self.parts.index.get()
+    }
+
+    /// Opens the index anew if it has failed.
+    pub(super) async fn mend_index(self: &Arc<Self>) -> Result<(), PeerError> {
+        let this = self.clone();
+        blocking(move || this.parts.index.mend()).await.map_err(|error| self.broken(&error))
+    }
+
+    /// A call to the index failed: nothing can be said of this replica before it is opened anew.
+    pub(super) fn index_failed(&self, error: &IndexError) -> PeerError {
+        self.parts.index.note(error);
+        self.broken(error)
     }
 
     /// Its store.
@@ -98,7 +111,7 @@ impl LocalReplica {
     ) -> Result<Vec<Observation>, PeerError> {
         let this = self.clone();
         let stamp =
-            blocking(move || this.parts.index.next_stamp()).await.map_err(|error| self.broken(&error))?;
+            blocking(move || this.index()?.next_stamp()).await.map_err(|error| self.index_failed(&error))?;
         let reads = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
         let this = self.clone();
         blocking(move || this.learn(stamp, &keys, reads, conclude)).await
@@ -122,7 +135,8 @@ impl LocalReplica {
             .copied()
             .zip(keys.iter().zip(&reads).map(|(key, read)| fresh(key, read)))
             .collect();
-        let report = self.parts.index.apply_reads(stamp, &fresh).map_err(|error| self.broken(&error))?;
+        let report = self.index().and_then(|index| index.apply_reads(stamp, &fresh));
+        let report = report.map_err(|error| self.index_failed(&error))?;
         let gone: HashMap<KeyDigest, Entry> = report.still_held.into_iter().collect();
         if conclude {
             self.conclude_gone(stamp, &gone)?;
@@ -153,8 +167,8 @@ impl LocalReplica {
         }
         self.remember(gone)?;
         let keys: Vec<KeyDigest> = gone.keys().copied().collect();
-        self.parts.index.remove(stamp, &keys).map_err(|error| self.broken(&error))?;
-        Ok(())
+        let removed = self.index().and_then(|index| index.remove(stamp, &keys));
+        removed.map(|_| ()).map_err(|error| self.index_failed(&error))
     }
 
     /// The memory of an entry that is gone. What had expired is not remembered: nobody meant to keep it.

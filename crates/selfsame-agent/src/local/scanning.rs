@@ -110,11 +110,13 @@ impl LocalReplica {
     }
 
     fn completed(&self) -> Option<(WallMicros, u64)> {
-        let as_of = self.parts.index.roots().first()?.as_of?;
-        Some((as_of, self.parts.index.counts().entries))
+        let index = self.index().ok()?;
+        let as_of = index.roots().first()?.as_of?;
+        Some((as_of, index.counts().entries))
     }
 
     async fn scan_all(self: &Arc<Self>) -> Result<(), PeerError> {
+        self.mend_index().await?;
         self.settle_intents().await?;
         let total = self.parts.store.count().await.map_err(|error| self.silent(&error))?;
         let mut progress = self.begin_or_resume().await?;
@@ -134,10 +136,14 @@ impl LocalReplica {
             let rows: Vec<Seen> = page.rows.into_iter().map(|row| seen(row, self)).collect();
             let this = self.clone();
             let next = page.next.map(|cursor| cursor.0);
-            let report = blocking(move || this.parts.index.store_page(&rows, next)).await;
-            let report = report.map_err(|error| self.broken(&error))?;
+            let stored = blocking(move || {
+                let index = this.index()?;
+                let report = index.store_page(&rows, next)?;
+                Ok((report, index.scan_state()))
+            });
+            let (report, stands) = stored.await.map_err(|error| self.index_failed(&error))?;
             self.read_again(&report).await?;
-            progress = self.parts.index.scan_state().ok_or_else(|| self.broken(&"the scan was forgotten"))?;
+            progress = stands.ok_or_else(|| self.broken(&"the scan was forgotten"))?;
         }
         self.conclude(progress).await
     }
@@ -145,15 +151,16 @@ impl LocalReplica {
     async fn begin_or_resume(self: &Arc<Self>) -> Result<ScanProgress, PeerError> {
         let this = self.clone();
         let begun = blocking(move || {
-            if let Some(progress) = this.parts.index.scan_state() {
+            let index = this.index()?;
+            if let Some(progress) = index.scan_state() {
                 return Ok(Some(progress));
             }
-            let stamp = this.parts.index.next_stamp()?;
-            this.parts.index.begin_scan(stamp, this.parts.clock.now())?;
-            Ok::<_, selfsame_index::IndexError>(this.parts.index.scan_state())
+            let stamp = index.next_stamp()?;
+            index.begin_scan(stamp, this.parts.clock.now())?;
+            Ok(index.scan_state())
         })
         .await;
-        let begun = begun.map_err(|error| self.broken(&error))?;
+        let begun = begun.map_err(|error| self.index_failed(&error))?;
         begun.ok_or_else(|| self.broken(&"a scan did not begin"))
     }
 
@@ -166,10 +173,12 @@ impl LocalReplica {
             );
         }
         let digests = report.stale.iter().chain(&report.met_twice);
+        let index = self.index().map_err(|error| self.index_failed(&error))?;
         let keys: Vec<Key> = digests
-            .filter_map(|digest| self.parts.index.entry(digest).ok().flatten())
+            .filter_map(|digest| index.entry(digest).ok().flatten())
             .map(|(_, entry)| entry.key)
             .collect();
+        drop(index);
         for chunk in keys.chunks(KEYS_PER_READ) {
             self.observe(chunk.to_vec(), false).await?;
         }
@@ -181,8 +190,8 @@ impl LocalReplica {
         let mut missed = Vec::new();
         for shard in self.parts.mapping.spec().shards.ids() {
             let this = self.clone();
-            let vanished = blocking(move || this.parts.index.vanished(shard)).await;
-            match vanished.map_err(|error| self.broken(&error))? {
+            let vanished = blocking(move || this.index()?.vanished(shard)).await;
+            match vanished.map_err(|error| self.index_failed(&error))? {
                 Vanished::Entries(entries) => missed.extend(entries),
                 Vanished::Unsure { entries, unreadable_without_key } if entries > 0 => tracing::warn!(
                     collection = %self.parts.collection.name, node = %self.parts.node, %shard, entries,
@@ -197,8 +206,8 @@ impl LocalReplica {
         }
         let this = self.clone();
         // The reads above concluded all of them; what a client wrote meanwhile has a newer stamp.
-        let finished = blocking(move || this.parts.index.finish_scan(&[])).await;
-        let finished = finished.map_err(|error| self.broken(&error))?;
+        let finished = blocking(move || this.index()?.finish_scan(&[])).await;
+        let finished = finished.map_err(|error| self.index_failed(&error))?;
         self.count_completed_scan();
         tracing::info!(
             collection = %self.parts.collection.name, node = %self.parts.node, rows = finished.rows,

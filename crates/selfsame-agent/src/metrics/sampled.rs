@@ -40,10 +40,11 @@ impl Metrics {
                 completed.with_label_values(&labels).set(at.0 as f64 / 1e6);
             }
             // `None` is the least: one shard without a completed scan, and nothing is covered.
-            let as_of = replica.index().roots().iter().map(|root| root.as_of).min().flatten();
+            let Ok(index) = replica.index() else { continue };
+            let as_of = index.roots().iter().map(|root| root.as_of).min().flatten();
             if let Some(as_of) = as_of {
                 age.with_label_values(&labels).set(now.0.saturating_sub(as_of.0) as f64 / 1e6);
-                let counts = replica.index().counts();
+                let counts = index.counts();
                 indexed.with_label_values(&labels).set(counts.entries as f64);
                 let rows = counts.unreadable.saturating_add(counts.unreadable_without_key);
                 unreadable.with_label_values(&labels).set(rows as f64);

@@ -82,7 +82,9 @@ impl OperatorService {
         for replica in
             self.parts.replicas.iter().filter(|replica| replica.collection().name == collection.name)
         {
-            let counts = replica.index().counts();
+            let index = replica.index().ok();
+            let counts = index.as_ref().map(|index| index.counts()).unwrap_or_default();
+            let as_of = index.and_then(|index| index.roots().first()?.as_of);
             let rows = replica.store().count().await;
             replicas.push(v1::ReplicaStatus {
                 node: replica.node().to_string(),
@@ -95,7 +97,7 @@ impl OperatorService {
                 rows: rows.ok(),
                 entries: counts.entries,
                 unreadable: counts.unreadable + counts.unreadable_without_key,
-                as_of: replica.index().roots().first().and_then(|root| root.as_of).map(|as_of| as_of.0),
+                as_of: as_of.map(|as_of| as_of.0),
                 scan: replica.scanning().map(|(rows, total)| v1::ScanProgress {
                     rows,
                     total,
