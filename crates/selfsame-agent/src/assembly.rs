@@ -133,7 +133,7 @@ fn open_replica(
     let (settings, replica) = find(&parts.fleet, collection, node).ok_or_else(unknown)?;
     let mapping = parts.fleet.mapping(collection, replica).map_err(|_| unknown())?;
     let index = open_index(&parts.data, collection, node, &mapping, parts.randomness)?;
-    Ok(LocalReplica::new(LocalReplicaParts {
+    let replica = LocalReplica::new(LocalReplicaParts {
         agent: parts.name.clone(),
         node: node.clone(),
         collection: Arc::new(settings.clone()),
@@ -143,7 +143,8 @@ fn open_replica(
         journal: journal.clone(),
         clock: parts.clock.clone(),
         tasks: parts.tasks.clone(),
-    }))
+    })?;
+    Ok(replica)
 }
 
 fn find<'a>(

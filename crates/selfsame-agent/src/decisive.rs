@@ -103,6 +103,8 @@ fn policy(policy: &Policy, collection: &CollectionSettings) -> Value {
             "observed_deletes",
             text(match observed_deletes {
                 ObservedDeletes::Hold => "hold",
+                ObservedDeletes::Delete => "delete",
+                ObservedDeletes::Restore => "restore",
             }),
         ),
         (

@@ -5,8 +5,8 @@ use selfsame_core::{AgentName, Epoch, Key, UnknownReason};
 use selfsame_core::{NodeName, merkle::NodeHash};
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Ballot, BallotRequest, CompleteRequest, DescendRequest, ElementsReply,
-    ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, NodeRoots, ReadReply, ReadRequest,
-    RootsRequest, ScanRequest, ScanState, Share, StartRequest,
+    ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerReply, LedgerRequest, NodeRoots,
+    ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
 };
 
 /// One agent. Every call has a deadline and may be dropped; dropping [`Peer::apply`] leaves it to the target's
@@ -42,6 +42,9 @@ pub trait Peer: Send + Sync {
 
     /// The keys that the replica's index has under the prefixes.
     async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError>;
+
+    /// What a replica's ledger remembers for certain, or is to remember from now on.
+    async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError>;
 
     /// Fresh reads, in the order of the keys.
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError>;

@@ -7,7 +7,7 @@ use selfsame_journal::{Journal, Retention};
 
 use crate::blocking::blocking;
 use crate::clock::Clock;
-use crate::settings::JournalSettings;
+use crate::settings::FleetSettings;
 use crate::supervisor::Supervisor;
 
 /// How often it is looked: retentions are counted in days.
@@ -17,17 +17,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 const ROWS_AT_ONCE: usize = 1_000;
 
 /// Starts the task.
-pub(crate) fn spawn(
-    journal: Arc<Journal>,
-    settings: &JournalSettings,
-    clock: Arc<dyn Clock>,
-    tasks: &Supervisor,
-) {
+pub(crate) fn spawn(journal: Arc<Journal>, fleet: &FleetSettings, clock: Arc<dyn Clock>, tasks: &Supervisor) {
     let retention = Retention {
-        before_images: settings.undo_retention,
-        runs: settings.retention,
-        // What a replica remembers as gone is kept until there are rules that may end it.
-        observed: None,
+        before_images: fleet.journal.undo_retention,
+        runs: fleet.journal.retention,
+        // One journal serves all collections: what is remembered longest keeps the rest.
+        observed: fleet.collections.iter().map(|collection| collection.tombstone_retention).max(),
     };
     tasks.spawn("prune", async move {
         loop {

@@ -108,7 +108,7 @@ impl Runtime {
             membership: membership.clone(),
             metrics: metrics.clone(),
         });
-        pruning::spawn(journal.clone(), &parts.fleet.journal, parts.clock.clone(), &tasks);
+        pruning::spawn(journal.clone(), &parts.fleet, parts.clock.clone(), &tasks);
         scheduler::spawn(&parts.fleet, &owner, &parts.clock, &tasks);
         let operator = OperatorService::new(OperatorParts {
             siblings: siblings(&parts.fleet, &parts.name, &options)?,

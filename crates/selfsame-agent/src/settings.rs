@@ -68,6 +68,10 @@ pub struct CollectionSettings {
     pub settle: Duration,
     /// The age from which a completed scan proves nothing.
     pub coverage_max: Duration,
+    /// How long a replica remembers keys that were there and are gone.
+    pub tombstone_retention: Duration,
+    /// Whether the store's change feed is read for deletions, where it has one.
+    pub feed: bool,
     /// Limits beyond which a run becomes a plan.
     pub brakes: BrakeSettings,
     /// Limits of what is asked of each store.

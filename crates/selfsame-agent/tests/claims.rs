@@ -2,24 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
-#[allow(dead_code, reason = "not every test binary needs all of the world")]
 mod world;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use selfsame_agent::exchange::Mandate;
 use selfsame_agent::exchange::report::{Outcome, PassReport, PlanReason};
 use selfsame_agent::local::LocalAgent;
-use selfsame_agent::peer::{Peer, PeerError};
+use selfsame_agent::peer::Peer;
 use selfsame_agent::settings::{CollectionSettings, FirstPass};
-use selfsame_core::merkle::NodeHash;
-use selfsame_core::{
-    AgentName, Epoch, Key, NodeName, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
-};
+use selfsame_core::{Epoch, Key, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros};
 use selfsame_journal::Completion;
 use selfsame_wire::message::*;
+use world::faulty::{PeerFault, with_fault};
 use world::{NOW, World, collection_settings, items, row};
 
 const SHARD: ShardId = ShardId(2);
@@ -192,94 +187,6 @@ async fn a_first_pass_that_nobody_knows_to_be_over_is_a_plan() {
     let report = world.pass().await;
     assert!(report.shards.iter().any(|shard| shard.planned == Some(PlanReason::FirstPass)));
     assert!(items(&report).iter().all(|item| item.outcome == Outcome::Planned));
-}
-
-/// An agent as a peer that answers one kind of call wrongly.
-struct Faulty {
-    agent: Arc<LocalAgent>,
-    fault: PeerFault,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PeerFault {
-    /// It takes its time to vote.
-    Far,
-    OtherSettings,
-    Descend,
-    Elements,
-    Keys,
-}
-
-impl Faulty {
-    fn fails(&self, call: PeerFault) -> Result<(), PeerError> {
-        if self.fault != call {
-            return Ok(());
-        }
-        Err(PeerError::Unreachable { agent: self.agent.name().clone(), why: "on purpose".into() })
-    }
-}
-
-#[async_trait]
-impl Peer for Faulty {
-    fn name(&self) -> &AgentName {
-        self.agent.name()
-    }
-    async fn hello(&self, hello: Hello) -> Result<Hello, PeerError> {
-        let mut reply = self.agent.hello(hello).await?;
-        if self.fault == PeerFault::OtherSettings {
-            reply.collections[0].config[0] ^= 1;
-        }
-        Ok(reply)
-    }
-    async fn ballot(&self, request: BallotRequest) -> Result<Vec<Ballot>, PeerError> {
-        if self.fault == PeerFault::Far {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        self.agent.ballot(request).await
-    }
-    async fn complete(&self, request: CompleteRequest) -> Result<(), PeerError> {
-        self.agent.complete(request).await
-    }
-    async fn start(&self, request: StartRequest) -> Result<Share, PeerError> {
-        self.agent.start(request).await
-    }
-    async fn scan(&self, request: ScanRequest) -> Result<Vec<(NodeName, ScanState)>, PeerError> {
-        self.agent.scan(request).await
-    }
-    async fn roots(&self, request: RootsRequest) -> Result<Vec<NodeRoots>, PeerError> {
-        self.agent.roots(request).await
-    }
-    async fn descend(&self, request: DescendRequest) -> Result<Vec<NodeHash>, PeerError> {
-        self.fails(PeerFault::Descend)?;
-        self.agent.descend(request).await
-    }
-    async fn elements(&self, request: ElementsRequest) -> Result<ElementsReply, PeerError> {
-        self.fails(PeerFault::Elements)?;
-        self.agent.elements(request).await
-    }
-    async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError> {
-        self.fails(PeerFault::Keys)?;
-        self.agent.keys(request).await
-    }
-    async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {
-        self.agent.read(request).await
-    }
-    async fn fetch(&self, request: FetchRequest) -> Result<FetchReply, PeerError> {
-        self.agent.fetch(request).await
-    }
-    async fn apply(&self, request: ApplyRequest) -> Result<Vec<ApplyOutcome>, PeerError> {
-        self.agent.apply(request).await
-    }
-    fn wire_bytes(&self) -> u64 {
-        0
-    }
-}
-
-fn with_fault(world: &World, faulty: &[usize], fault: PeerFault) -> Vec<Arc<dyn Peer>> {
-    let peer = |(at, agent): (usize, &Arc<LocalAgent>)| -> Arc<dyn Peer> {
-        if faulty.contains(&at) { Arc::new(Faulty { agent: agent.clone(), fault }) } else { agent.clone() }
-    };
-    world.agents.iter().enumerate().map(peer).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ mod world;
 use selfsame_agent::exchange::report::{Outcome, PlanReason};
 use selfsame_agent::exchange::{Approval, Mandate};
 use selfsame_agent::settings::{BrakeSettings, CollectionSettings};
-use selfsame_core::{Cause, HoldReason, Key, ShardVerdict, UnknownReason};
+use selfsame_core::{Cause, Key, ShardVerdict, UnknownReason};
 use selfsame_store::{Call, Fault};
 use world::{NOW, World, collection_settings, expiring_row, items, row};
 
@@ -75,24 +75,6 @@ async fn a_dry_run_finds_the_same_and_writes_nothing() {
     assert_eq!(world.contents(), before);
     assert_eq!(items(&report).iter().map(|item| &item.outcome).collect::<Vec<_>>(), [&Outcome::Planned; 2]);
     assert_eq!(report.verdict(), ShardVerdict::Diverged);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_that_an_index_held_is_held_and_neither_copied_nor_deleted() {
-    let world = filled(100);
-    world.pass().await;
-    world.stores[2].delete(&Key::integer(7));
-    let before = world.contents();
-    for _ in 0..2 {
-        let report = world.pass().await;
-        let held = Outcome::Held(HoldReason::ObservedDelete);
-        assert_eq!(
-            items(&report).iter().map(|item| (&item.outcome, item.node.as_str())).collect::<Vec<_>>(),
-            [(&held, "node-c")]
-        );
-        assert_eq!(report.verdict(), ShardVerdict::Diverged);
-        assert_eq!(world.contents(), before);
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
-#[allow(dead_code, reason = "not every test binary needs all of the world")]
 mod world;
 
 use std::time::Duration;

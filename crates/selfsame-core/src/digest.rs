@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::merkle::{Node, NodeHash};
-use crate::{Entry, Key, Row, ShardCount, ShardId, Value, Writer, canonical_content};
+use crate::{Entry, Key, Row, ShardCount, ShardId, Value, Version, Writer, canonical_content};
 
 /// Names the bytes that are hashed, and how. Agents with another id do not compare fingerprints.
 pub const ALGORITHM: &str = "selfsame c1";
@@ -42,7 +42,7 @@ digest! {
     ContentDigest, 32
 }
 digest! {
-    /// Digest of a whole entry: what a tree sums up.
+    /// Digest of a whole entry, or of a tombstone: what a sum is made of.
     EntryDigest, 32
 }
 digest! {
@@ -118,6 +118,14 @@ impl Fingerprinter {
         body.frame(&entry.key.to_bytes()).i64(entry.version.0);
         body.optional_i64(entry.expiry.map(|expiry| expiry.0)).raw(&entry.content.0);
         EntryDigest(self.hash(b'e', &body.finish()))
+    }
+
+    /// The digest of what is remembered of a deletion: which version of the key is gone, and whether a client brought
+    /// it back; not when, why, or who saw it, in which ledgers that agree may differ.
+    pub fn tombstone_digest(&self, key: &Key, version: Version, came_back: bool) -> EntryDigest {
+        let mut body = Writer::new();
+        body.frame(&key.to_bytes()).i64(version.0).byte(u8::from(came_back));
+        EntryDigest(self.hash(b't', &body.finish()))
     }
 
     /// The digest of a row.

@@ -4,6 +4,7 @@
 //! Nothing here does I/O, reads a clock or draws a random number: whatever comes from outside is passed in.
 //! That is what lets the same decisions run in production, in property tests and in a simulation.
 
+pub mod brake;
 mod canonical;
 mod confirm;
 mod counts;
@@ -52,6 +53,6 @@ pub use resolve::{
 pub use row::{Cell, Row};
 pub use schedule::Schedule;
 pub use time::WallMicros;
-pub use tombstone::{Certainty, Tombstone, TombstoneCause};
+pub use tombstone::{Certainty, Evidence, LastSeen, Tombstone, TombstoneCause, TombstoneOwner};
 pub use value::{NonFinite, Value};
 pub use verdict::{ShardVerdict, UnknownReason};

@@ -1,9 +1,10 @@
 //! The ledger: what each replica remembers of documents that are gone. It lies apart from any index and
-//! survives it.
+//! survives it. How memories join and end is decided in the core; here it is kept.
 
 use rusqlite::{Connection, Transaction, params};
 use selfsame_core::{
-    Certainty, CollectionName, Key, KeyDigest, NodeName, Tombstone, TombstoneCause, Version, WallMicros,
+    Certainty, CollectionName, Key, KeyDigest, NodeName, Tombstone, TombstoneCause, TombstoneOwner, Version,
+    WallMicros,
 };
 
 use crate::columns::{self, Columns, Table, limit};
@@ -12,16 +13,36 @@ use crate::{Journal, JournalError};
 /// A replica's memory of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// The collection.
-    pub collection: CollectionName,
-    /// The replica.
-    pub node: NodeName,
     /// Digest of the key.
     pub key_digest: KeyDigest,
     /// The key.
     pub key: Key,
     /// What is remembered.
     pub tombstone: Tombstone,
+}
+
+/// What a replica learned about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerStep {
+    /// It is gone: joined with what is remembered, by [`Tombstone::join`].
+    Gone(Memory),
+    /// A client wrote this version: [`Tombstone::after_insert`].
+    Inserted(KeyDigest, Version),
+    /// A repair wrote this version: [`Tombstone::after_repair`].
+    Repaired(KeyDigest, Version),
+}
+
+/// A memory that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryChange {
+    /// Digest of the key.
+    pub key_digest: KeyDigest,
+    /// The key.
+    pub key: Key,
+    /// What was remembered.
+    pub before: Option<Tombstone>,
+    /// What is.
+    pub after: Option<Tombstone>,
 }
 
 /// How much a replica remembers.
@@ -33,42 +54,45 @@ pub struct MemoryCount {
     pub observed: u64,
 }
 
-/// Joins two memories of one key: the higher version stays; of one version the certain one, then the later,
-/// and it came back if either says so.
-///
-/// Commutative, associative and idempotent (a semilattice: versions are totally ordered, and within a version
-/// it is the product of a total order on evidence and of `or`), so the order and the number of deliveries do
-/// not matter.
-pub fn join(left: &Tombstone, right: &Tombstone) -> Tombstone {
-    if left.version != right.version {
-        return if left.version > right.version { left.clone() } else { right.clone() };
-    }
-    // The cause only breaks ties, so that the result does not depend on the order.
-    let evidence = |tombstone: &Tombstone| {
-        let expired = tombstone.cause == TombstoneCause::Expired;
-        (tombstone.certainty == Certainty::Certain, tombstone.at, expired)
-    };
-    let stronger = if evidence(left) >= evidence(right) { left } else { right };
-    Tombstone { came_back: left.came_back || right.came_back, ..stronger.clone() }
-}
-
 const TOMBSTONE: Table = Table { name: "tombstone", key_columns: 3 };
+const FEED: Table = Table { name: "feed", key_columns: 2 };
 
 impl Journal {
-    /// Joins memories into the ledger, all or none; gives how many changed it.
-    pub fn remember(&self, memories: &[Memory]) -> Result<usize, JournalError> {
+    /// Takes steps in order, all or none, in one sync; gives the memories that changed, one change a step. `feed` is
+    /// how far the store's change feed was read for them: it advances with the steps or not at all.
+    pub fn note(
+        &self,
+        collection: &CollectionName,
+        node: &NodeName,
+        steps: &[LedgerStep],
+        feed: Option<u64>,
+    ) -> Result<Vec<MemoryChange>, JournalError> {
         self.write(|transaction| {
-            let mut changed = 0;
-            for memory in memories {
-                let known = find(transaction, &memory.collection, &memory.node, memory.key_digest)?;
-                let joined = known.as_ref().map(|known| join(known, &memory.tombstone));
-                let joined = joined.unwrap_or_else(|| memory.tombstone.clone());
-                if known.as_ref() != Some(&joined) {
-                    store(transaction, memory, &joined)?;
-                    changed += 1;
-                }
+            let mut changes = Vec::new();
+            for step in steps {
+                changes.extend(take(transaction, collection, node, step)?);
             }
-            Ok(changed)
+            if let Some(position) = feed {
+                let sql = "INSERT INTO feed(collection, node, position) VALUES (?1, ?2, ?3)
+                           ON CONFLICT(collection, node) DO UPDATE SET position = excluded.position";
+                let position = columns::stored("feed position", position)?;
+                columns::run(transaction, sql, params![collection.as_str(), node.as_str(), position])?;
+            }
+            Ok(changes)
+        })
+    }
+
+    /// How far a store's change feed was read; `None` if never.
+    pub fn feed_position(
+        &self,
+        collection: &CollectionName,
+        node: &NodeName,
+    ) -> Result<Option<u64>, JournalError> {
+        self.read(|connection| {
+            let sql = "SELECT collection, node, position FROM feed WHERE collection = ?1 AND node = ?2";
+            columns::first(connection, FEED, sql, params![collection.as_str(), node.as_str()], |columns| {
+                columns.integer("position")
+            })
         })
     }
 
@@ -79,7 +103,11 @@ impl Journal {
         node: &NodeName,
         keys: &[KeyDigest],
     ) -> Result<Vec<Option<Tombstone>>, JournalError> {
-        self.read(|connection| keys.iter().map(|key| find(connection, collection, node, *key)).collect())
+        self.read(|connection| {
+            let tombstone =
+                |key: &KeyDigest| Ok(find(connection, collection, node, *key)?.map(|(_, known)| known));
+            keys.iter().map(tombstone).collect()
+        })
     }
 
     /// At most `limit_rows` memories of a replica in the order of their key digests, after `after`. Fewer than
@@ -92,36 +120,15 @@ impl Journal {
         limit_rows: usize,
     ) -> Result<Vec<Memory>, JournalError> {
         self.read(|connection| {
-            let sql = "SELECT collection, node, key_digest, key, version, cause, at, certainty, came_back
+            let sql =
+                "SELECT collection, node, key_digest, key, version, cause, at, certainty, owner, came_back
                        FROM tombstone WHERE collection = ?1 AND node = ?2 AND key_digest > ?3
                        ORDER BY key_digest LIMIT ?4";
             let start: &[u8] = after.as_ref().map_or(&[], |digest| &digest.0);
             let bound = params![collection.as_str(), node.as_str(), start, limit(limit_rows)];
             columns::list(connection, TOMBSTONE, sql, bound, |columns| {
-                Ok(Memory {
-                    collection: columns.parsed("collection")?,
-                    node: columns.parsed("node")?,
-                    key_digest: KeyDigest(columns.array("key_digest")?),
-                    key: columns.decoded("key", Key::from_bytes)?,
-                    tombstone: read(columns)?,
-                })
-            })
-        })
-    }
-
-    /// Forgets keys that live again, or that may be purged; gives how many were remembered.
-    pub fn end_memories(
-        &self,
-        collection: &CollectionName,
-        node: &NodeName,
-        keys: &[KeyDigest],
-    ) -> Result<usize, JournalError> {
-        self.write(|transaction| {
-            let sql = "DELETE FROM tombstone WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
-            keys.iter().try_fold(0, |ended, key| {
-                let changed =
-                    columns::run(transaction, sql, params![collection.as_str(), node.as_str(), key.0])?;
-                Ok(ended + changed)
+                let key_digest = KeyDigest(columns.array("key_digest")?);
+                Ok(Memory { key_digest, key: key_of(columns)?, tombstone: read(columns)? })
             })
         })
     }
@@ -149,15 +156,61 @@ impl Journal {
     }
 }
 
+/// What a step makes of a memory; `None` if nothing changes.
+fn take(
+    transaction: &Transaction<'_>,
+    collection: &CollectionName,
+    node: &NodeName,
+    step: &LedgerStep,
+) -> Result<Option<MemoryChange>, JournalError> {
+    let key_digest = match step {
+        LedgerStep::Gone(memory) => memory.key_digest,
+        LedgerStep::Inserted(key_digest, _) | LedgerStep::Repaired(key_digest, _) => *key_digest,
+    };
+    let known = find(transaction, collection, node, key_digest)?;
+    let (key, before, after) = match (step, known) {
+        (LedgerStep::Gone(memory), None) => (memory.key.clone(), None, Some(memory.tombstone.clone())),
+        (LedgerStep::Gone(memory), Some((key, known))) => {
+            let joined = known.join(&memory.tombstone);
+            (key, Some(known), Some(joined))
+        }
+        (LedgerStep::Inserted(_, version), Some((key, known))) => {
+            let after = known.after_insert(*version);
+            (key, Some(known), after)
+        }
+        (LedgerStep::Repaired(_, version), Some((key, known))) => {
+            let after = known.after_repair(*version);
+            (key, Some(known), after)
+        }
+        (LedgerStep::Inserted(..) | LedgerStep::Repaired(..), None) => return Ok(None),
+    };
+    if before == after {
+        return Ok(None);
+    }
+    match &after {
+        Some(tombstone) => store(transaction, collection, node, key_digest, &key, tombstone)?,
+        None => {
+            let sql = "DELETE FROM tombstone WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
+            columns::run(transaction, sql, params![collection.as_str(), node.as_str(), key_digest.0])?;
+        }
+    }
+    Ok(Some(MemoryChange { key_digest, key, before, after }))
+}
+
 fn find(
     connection: &Connection,
     collection: &CollectionName,
     node: &NodeName,
-    key: KeyDigest,
-) -> Result<Option<Tombstone>, JournalError> {
-    let sql = "SELECT collection, node, key_digest, version, cause, at, certainty, came_back FROM tombstone
-               WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
-    columns::first(connection, TOMBSTONE, sql, params![collection.as_str(), node.as_str(), key.0], read)
+    key_digest: KeyDigest,
+) -> Result<Option<(Key, Tombstone)>, JournalError> {
+    let sql = "SELECT collection, node, key_digest, key, version, cause, at, certainty, owner, came_back
+               FROM tombstone WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
+    let bound = params![collection.as_str(), node.as_str(), key_digest.0];
+    columns::first(connection, TOMBSTONE, sql, bound, |columns| Ok((key_of(columns)?, read(columns)?)))
+}
+
+fn key_of(columns: &Columns<'_>) -> Result<Key, JournalError> {
+    columns.decoded("key", Key::from_bytes)
 }
 
 fn read(columns: &Columns<'_>) -> Result<Tombstone, JournalError> {
@@ -174,39 +227,53 @@ fn read(columns: &Columns<'_>) -> Result<Tombstone, JournalError> {
             "observed" => Some(Certainty::Observed),
             _ => None,
         })?,
+        owner: columns.coded("owner", |code| match code {
+            "own" => Some(TombstoneOwner::Own),
+            "received" => Some(TombstoneOwner::Received),
+            _ => None,
+        })?,
         came_back: columns.flag("came_back")?,
     })
 }
 
-fn store(transaction: &Transaction<'_>, memory: &Memory, joined: &Tombstone) -> Result<(), JournalError> {
-    let cause = match joined.cause {
+fn store(
+    transaction: &Transaction<'_>,
+    collection: &CollectionName,
+    node: &NodeName,
+    key_digest: KeyDigest,
+    key: &Key,
+    tombstone: &Tombstone,
+) -> Result<(), JournalError> {
+    let cause = match tombstone.cause {
         TombstoneCause::Deleted => "deleted",
         TombstoneCause::Expired => "expired",
     };
-    let certainty = match joined.certainty {
+    let certainty = match tombstone.certainty {
         Certainty::Certain => "certain",
         Certainty::Observed => "observed",
     };
+    let owner = match tombstone.owner {
+        TombstoneOwner::Own => "own",
+        TombstoneOwner::Received => "received",
+    };
     let sql =
         "INSERT OR REPLACE INTO tombstone(collection, node, key_digest, key, version, cause, at, certainty,
-                   came_back)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    columns::run(
-        transaction,
-        sql,
-        params![
-            memory.collection.as_str(),
-            memory.node.as_str(),
-            memory.key_digest.0,
-            memory.key.to_bytes(),
-            joined.version.0,
-            cause,
-            joined.at.0,
-            certainty,
-            joined.came_back,
-        ],
-    )
-    .map(|_| ())
+                   owner, came_back)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let (version, at) = (tombstone.version.0, tombstone.at.0);
+    let bound = params![
+        collection.as_str(),
+        node.as_str(),
+        key_digest.0,
+        key.to_bytes(),
+        version,
+        cause,
+        at,
+        certainty,
+        owner,
+        tombstone.came_back,
+    ];
+    columns::run(transaction, sql, bound).map(|_| ())
 }
 
 #[cfg(test)]

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -11,29 +9,24 @@ fn tombstone(version: i64, certainty: Certainty, at: i64) -> Tombstone {
         cause: TombstoneCause::Deleted,
         at: WallMicros(at),
         certainty,
+        owner: TombstoneOwner::Own,
         came_back: false,
     }
 }
 
 fn memory(number: i64, tombstone: Tombstone) -> Memory {
     let (key, key_digest) = key(number);
-    Memory { collection: products(), node: node("node-a"), key_digest, key, tombstone }
+    Memory { key_digest, key, tombstone }
 }
 
-#[test]
-fn the_higher_version_stays_and_of_one_version_the_stronger_evidence() {
-    use Certainty::{Certain, Observed};
-    let both = |left: &Tombstone, right: &Tombstone| {
-        assert_eq!(join(left, right), join(right, left));
-        join(left, right)
-    };
-    assert_eq!(both(&tombstone(2, Observed, 1), &tombstone(1, Certain, 9)), tombstone(2, Observed, 1));
-    assert_eq!(both(&tombstone(1, Certain, 1), &tombstone(1, Observed, 9)), tombstone(1, Certain, 1));
-    assert_eq!(both(&tombstone(1, Certain, 1), &tombstone(1, Certain, 9)), tombstone(1, Certain, 9));
-    let came_back = Tombstone { came_back: true, ..tombstone(1, Observed, 1) };
-    assert!(both(&came_back, &tombstone(1, Certain, 9)).came_back);
-    // A deletion of a higher version is a deletion after the return.
-    assert!(!both(&came_back, &tombstone(2, Observed, 9)).came_back);
+fn note(journal: &Journal, on: &str, steps: &[LedgerStep]) -> Vec<MemoryChange> {
+    journal.note(&products(), &node(on), steps, None).unwrap()
+}
+
+/// How many memories changed.
+fn remember(journal: &Journal, on: &str, memories: &[Memory]) -> usize {
+    let steps: Vec<LedgerStep> = memories.iter().cloned().map(LedgerStep::Gone).collect();
+    note(journal, on, &steps).len()
 }
 
 #[test]
@@ -44,8 +37,8 @@ fn memories_survive_a_reopen_and_end_when_told() {
     let observed = tombstone(4, Certainty::Observed, 8);
     let journal = place.open();
     let all = [memory(1, expired.clone()), memory(2, observed.clone())];
-    assert_eq!(journal.remember(&all).unwrap(), 2);
-    assert_eq!(journal.remember(&all).unwrap(), 0);
+    assert_eq!(remember(&journal, "node-a", &all), 2);
+    assert_eq!(remember(&journal, "node-a", &all), 0);
     drop(journal);
     let journal = place.open();
     let memories =
@@ -55,7 +48,8 @@ fn memories_survive_a_reopen_and_end_when_told() {
     let count = |on: &str| journal.memory_count(&products(), &node(on)).unwrap();
     assert_eq!(count("node-a"), MemoryCount { certain: 1, observed: 1 });
     assert_eq!(count("node-b"), MemoryCount::default());
-    assert_eq!(journal.end_memories(&products(), &node("node-a"), &[key(1).1, key(3).1]).unwrap(), 1);
+    let inserted = [1, 3].map(|number| LedgerStep::Inserted(key(number).1, Version(0)));
+    assert_eq!(note(&journal, "node-a", &inserted).len(), 1);
     assert_eq!(count("node-a"), MemoryCount { certain: 0, observed: 1 });
 }
 
@@ -65,8 +59,8 @@ fn the_whole_ledger_is_read_page_by_page() {
     let journal = place.open();
     let all: Vec<Memory> =
         (0..7).map(|number| memory(number, tombstone(number, Certainty::Certain, 1))).collect();
-    journal.remember(&all).unwrap();
-    journal.remember(&[Memory { node: node("node-b"), ..all[0].clone() }]).unwrap();
+    remember(&journal, "node-a", &all);
+    remember(&journal, "node-b", &all[..1]);
     let mut seen: Vec<Memory> = Vec::new();
     loop {
         let after = seen.last().map(|memory| memory.key_digest);
@@ -84,57 +78,73 @@ fn the_whole_ledger_is_read_page_by_page() {
 fn a_tombstone_that_does_not_parse_is_an_error_that_names_it() {
     let place = Place::new();
     let journal = place.open();
-    journal.remember(&[memory(1, tombstone(1, Certainty::Certain, 1))]).unwrap();
+    remember(&journal, "node-a", &[memory(1, tombstone(1, Certainty::Certain, 1))]);
     tamper(&journal, "UPDATE tombstone SET certainty = 'likely'");
     let error = journal.memories(&products(), &node("node-a"), &[key(1).1]).unwrap_err().to_string();
     let row = "row products/node-a/00000000000000010000000000000000: column `certainty`";
     assert!(error.contains(row), "{error}");
 }
 
+#[test]
+fn steps_change_memories_as_the_core_decides() {
+    let place = Place::new();
+    let journal = place.open();
+    let (_, digest) = key(1);
+    let certain = tombstone(5, Certainty::Certain, 1);
+    let step = |step: LedgerStep| {
+        let changes = note(&journal, "node-a", &[step]);
+        changes.into_iter().next().map(|change| (change.before, change.after))
+    };
+    let gone = || LedgerStep::Gone(memory(1, certain.clone()));
+    let came_back = Tombstone { came_back: true, ..certain.clone() };
+    assert_eq!(step(LedgerStep::Inserted(digest, Version(9))), None, "nothing was remembered");
+    assert_eq!(step(gone()), Some((None, Some(certain.clone()))));
+    assert_eq!(step(gone()), None);
+    assert_eq!(step(LedgerStep::Inserted(digest, Version(4))), None);
+    assert_eq!(step(LedgerStep::Repaired(digest, Version(5))), None, "a repair does not outweigh a proof");
+    assert_eq!(
+        step(LedgerStep::Inserted(digest, Version(5))),
+        Some((Some(certain), Some(came_back.clone())))
+    );
+    assert_eq!(step(LedgerStep::Repaired(digest, Version(6))), Some((Some(came_back), None)));
+}
+
+#[test]
+fn the_feed_advances_with_its_steps() {
+    let place = Place::new();
+    let journal = place.open();
+    let position = |journal: &Journal| journal.feed_position(&products(), &node("node-a")).unwrap();
+    assert_eq!(position(&journal), None);
+    let steps = [LedgerStep::Gone(memory(1, tombstone(5, Certainty::Certain, 1)))];
+    journal.note(&products(), &node("node-a"), &steps, Some(7)).unwrap();
+    drop(journal);
+    let journal = place.open();
+    assert_eq!(position(&journal), Some(7));
+    // A position that cannot be stored takes the steps with it.
+    let steps = [LedgerStep::Gone(memory(2, tombstone(5, Certainty::Certain, 1)))];
+    journal.note(&products(), &node("node-a"), &steps, Some(u64::MAX)).unwrap_err();
+    assert_eq!(journal.memory_count(&products(), &node("node-a")).unwrap().certain, 1);
+    assert_eq!(position(&journal), Some(7));
+}
+
 fn arbitrary_tombstone() -> impl Strategy<Value = Tombstone> {
-    (0_i64..3, any::<bool>(), 0_i64..3, any::<bool>(), any::<bool>()).prop_map(
-        |(version, expired, at, certain, came_back)| Tombstone {
+    (0_i64..3, any::<bool>(), 0_i64..3, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(version, expired, at, certain, own, came_back)| Tombstone {
             version: Version(version),
             cause: if expired { TombstoneCause::Expired } else { TombstoneCause::Deleted },
             at: WallMicros(at),
             certainty: if certain { Certainty::Certain } else { Certainty::Observed },
+            owner: if own { TombstoneOwner::Own } else { TombstoneOwner::Received },
             came_back,
         },
     )
-}
-
-/// The join of many at once, said another way: sort by strength, take the last, then ask all of its version.
-fn oracle(tombstones: &[Tombstone]) -> Option<Tombstone> {
-    let mut sorted = tombstones.to_vec();
-    sorted.sort_by_key(|tombstone| {
-        let certain = u8::from(tombstone.certainty == Certainty::Certain);
-        let expired = u8::from(tombstone.cause == TombstoneCause::Expired);
-        (tombstone.version, certain, tombstone.at, expired)
-    });
-    let mut strongest = sorted.last()?.clone();
-    strongest.came_back =
-        sorted.iter().any(|tombstone| tombstone.version == strongest.version && tombstone.came_back);
-    Some(strongest)
-}
-
-proptest! {
-    #[test]
-    fn the_join_is_commutative_associative_and_idempotent(
-        one in arbitrary_tombstone(), two in arbitrary_tombstone(), three in arbitrary_tombstone(),
-    ) {
-        prop_assert_eq!(join(&one, &two), join(&two, &one));
-        prop_assert_eq!(join(&join(&one, &two), &three), join(&one, &join(&two, &three)));
-        prop_assert_eq!(&join(&one, &one), &one);
-        let joined = join(&one, &two);
-        prop_assert_eq!(join(&joined, &two), joined);
-    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn a_ledger_is_the_join_of_all_it_heard_in_any_order_and_grouping(
+    fn a_ledger_is_the_same_in_whatever_order_and_grouping_it_heard(
         heard in prop::collection::vec((0_i64..4, arbitrary_tombstone()), 1..30),
         group in 1_usize..7,
     ) {
@@ -143,21 +153,15 @@ proptest! {
         let memories: Vec<Memory> =
             heard.iter().map(|(number, tombstone)| memory(*number, tombstone.clone())).collect();
         for batch in memories.chunks(group) {
-            journal.remember(batch).unwrap();
+            remember(&journal, "node-a", batch);
         }
+        let backwards: Vec<Memory> = memories.iter().rev().cloned().collect();
+        remember(&journal, "node-b", &backwards);
         drop(journal);
         journal = place.open();
-        let mut by_key: BTreeMap<i64, Vec<Tombstone>> = BTreeMap::new();
-        for (number, tombstone) in &heard {
-            by_key.entry(*number).or_default().push(tombstone.clone());
-        }
-        for number in 0..4 {
-            let expected = by_key.get(&number).and_then(|all| oracle(all));
-            let found = journal.memories(&products(), &node("node-a"), &[key(number).1]).unwrap();
-            prop_assert_eq!(found, [expected]);
-        }
-        // Hearing it all again, backwards, changes nothing.
-        let backwards: Vec<Memory> = memories.into_iter().rev().collect();
-        prop_assert_eq!(journal.remember(&backwards).unwrap(), 0);
+        let all = |on: &str| journal.memories_after(&products(), &node(on), None, 99).unwrap();
+        prop_assert_eq!(all("node-a"), all("node-b"));
+        // Hearing it all again changes nothing.
+        prop_assert_eq!(remember(&journal, "node-a", &backwards), 0);
     }
 }

@@ -32,7 +32,7 @@ pub use error::JournalError;
 pub use fences::EpochRecorded;
 pub use items::{Action, ItemCount, ItemOutcome, ItemRow};
 pub use journal::{Cursor, Journal, JournalOptions, Page, Standing};
-pub use ledger::{Memory, MemoryCount, join};
+pub use ledger::{LedgerStep, Memory, MemoryChange, MemoryCount};
 pub use pauses::{Pause, PauseScope};
 pub use pins::Pin;
 pub use plans::{

@@ -1,12 +1,13 @@
 use selfsame_core::{
-    Cause, Certainty, RepairId, Row, RowDigest, ShardId, ShardVerdict, Tombstone, TombstoneCause, Version,
+    Cause, Certainty, RepairId, Row, RowDigest, ShardId, ShardVerdict, Tombstone, TombstoneCause,
+    TombstoneOwner, Version,
 };
 
 use super::*;
 use crate::testing::*;
 use crate::{
-    Action, BeforeImage, Counters, Intent, IntentOutcome, IntentWrite, ItemOutcome, ItemRow, Memory, Pause,
-    PauseScope, Plan, PlanId, PlanItem, ShardResult,
+    Action, BeforeImage, Counters, Intent, IntentOutcome, IntentWrite, ItemOutcome, ItemRow, LedgerStep,
+    Memory, Pause, PauseScope, Plan, PlanId, PlanItem, ShardResult,
 };
 
 const NOW: WallMicros = WallMicros(100);
@@ -89,16 +90,18 @@ fn only_observed_tombstones_are_pruned() {
             cause: TombstoneCause::Deleted,
             at: WallMicros(at),
             certainty,
+            owner: TombstoneOwner::Own,
             came_back: false,
         };
-        Memory { collection: products(), node: node("node-a"), key_digest, key, tombstone }
+        Memory { key_digest, key, tombstone }
     };
     let all = [
         memory(1, Certainty::Observed, 69),
         memory(2, Certainty::Observed, 70),
         memory(3, Certainty::Certain, 1),
     ];
-    journal.remember(&all).unwrap();
+    let steps = all.clone().map(LedgerStep::Gone);
+    journal.note(&products(), &node("node-a"), &steps, None).unwrap();
     assert_eq!(journal.prune(NOW, &retention(), 100).unwrap().tombstones, 1);
     assert_eq!(journal.memories_after(&products(), &node("node-a"), None, 9).unwrap(), all[1..]);
 }

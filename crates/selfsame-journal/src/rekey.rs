@@ -76,27 +76,31 @@ fn digests(
 
 #[cfg(test)]
 mod tests {
-    use selfsame_core::{Certainty, Fingerprinter, Tombstone, TombstoneCause, Version, WallMicros};
+    use selfsame_core::{
+        Certainty, Fingerprinter, Tombstone, TombstoneCause, TombstoneOwner, Version, WallMicros,
+    };
 
     use super::*;
-    use crate::Memory;
     use crate::testing::*;
+    use crate::{LedgerStep, Memory};
 
-    fn memory(fingerprinter: &Fingerprinter, collection: &str, node_name: &str, number: i64) -> Memory {
+    fn remember(journal: &Journal, by: &Fingerprinter, collection: &str, on: &str, number: i64) -> KeyDigest {
         let key = Key::integer(number);
-        Memory {
-            collection: collection.parse().unwrap(),
-            node: node(node_name),
-            key_digest: fingerprinter.key_digest(&key),
+        let memory = Memory {
+            key_digest: by.key_digest(&key),
             key,
             tombstone: Tombstone {
                 version: Version(number),
                 cause: TombstoneCause::Deleted,
                 at: WallMicros(1),
                 certainty: Certainty::Observed,
+                owner: TombstoneOwner::Own,
                 came_back: false,
             },
-        }
+        };
+        let digest = memory.key_digest;
+        journal.note(&collection.parse().unwrap(), &node(on), &[LedgerStep::Gone(memory)], None).unwrap();
+        digest
     }
 
     #[test]
@@ -109,12 +113,11 @@ mod tests {
             journal.rekey(&products(), &by.check_value(), |key| by.key_digest(key)).unwrap()
         };
         assert_eq!(rekey(&journal, &old), 0);
-        let mut memories: Vec<Memory> =
-            (0..50).map(|number| memory(&old, "products", "node-a", number)).collect();
-        memories.push(memory(&old, "products", "node-b", 7));
-        let other = memory(&old, "users", "node-a", 7);
-        journal.remember(&memories).unwrap();
-        journal.remember(std::slice::from_ref(&other)).unwrap();
+        for number in 0..50 {
+            remember(&journal, &old, "products", "node-a", number);
+        }
+        remember(&journal, &old, "products", "node-b", 7);
+        let other = remember(&journal, &old, "users", "node-a", 7);
         assert_eq!(rekey(&journal, &new), 51);
         drop(journal);
         let journal = place.open();
@@ -124,7 +127,7 @@ mod tests {
             assert_eq!(found.unwrap()[0].as_ref().unwrap().version, Version(7));
         }
         // Another collection has a keying of its own.
-        let found = journal.memories(&other.collection, &node("node-a"), &[other.key_digest]).unwrap();
+        let found = journal.memories(&"users".parse().unwrap(), &node("node-a"), &[other]).unwrap();
         assert!(found[0].is_some());
         assert_eq!(rekey(&journal, &old), 51);
     }

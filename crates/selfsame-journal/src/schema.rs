@@ -156,10 +156,19 @@ CREATE TABLE tombstone (
     cause TEXT NOT NULL,
     at INTEGER NOT NULL,
     certainty TEXT NOT NULL,
+    owner TEXT NOT NULL,
     came_back INTEGER NOT NULL,
     PRIMARY KEY (collection, node, key_digest)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tombstone_observed ON tombstone(at) WHERE certainty = 'observed';
+
+-- How far the change feed of each store was read.
+CREATE TABLE feed (
+    collection TEXT NOT NULL,
+    node TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (collection, node)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE plan (
     collection TEXT NOT NULL,

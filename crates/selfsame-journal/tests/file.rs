@@ -9,10 +9,12 @@ use std::path::Path;
 
 use common::*;
 use selfsame_core::{
-    Certainty, Key, KeyDigest, RepairId, ShardId, Tombstone, TombstoneCause, Version, WallMicros,
+    Certainty, Key, KeyDigest, RepairId, ShardId, Tombstone, TombstoneCause, TombstoneOwner, Version,
+    WallMicros,
 };
 use selfsame_journal::{
-    EpochRecorded, IntentOutcome, Journal, JournalError, JournalOptions, Memory, Pause, PauseScope, Standing,
+    EpochRecorded, IntentOutcome, Journal, JournalError, JournalOptions, LedgerStep, Memory, Pause,
+    PauseScope, Standing,
 };
 
 fn refused(path: &Path) -> JournalError {
@@ -66,8 +68,6 @@ fn whatever_returned_ok_is_in_a_copy_taken_right_after() {
     }
 
     let memory = Memory {
-        collection: products(),
-        node: node(),
         key_digest: KeyDigest([1; 16]),
         key: Key::integer(1),
         tombstone: Tombstone {
@@ -75,10 +75,11 @@ fn whatever_returned_ok_is_in_a_copy_taken_right_after() {
             cause: TombstoneCause::Deleted,
             at: WallMicros(1),
             certainty: Certainty::Observed,
+            owner: TombstoneOwner::Own,
             came_back: false,
         },
     };
-    journal.remember(std::slice::from_ref(&memory)).unwrap();
+    journal.note(&products(), &node(), &[LedgerStep::Gone(memory.clone())], None).unwrap();
     assert_eq!(crashed().memories_after(&products(), &node(), None, 9).unwrap(), [memory]);
     journal.pause(&Pause { scope: PauseScope::All, until: None }).unwrap();
     assert!(crashed().paused(&products(), WallMicros(0)).unwrap().is_some());

@@ -79,6 +79,11 @@ impl ScriptedFaults {
     pub fn push(&self, call: Call, fault: Option<Fault>) {
         self.script.lock().entry(call).or_default().push_back(fault);
     }
+
+    /// Forgets what is left of the script: all calls go well from now on.
+    pub fn clear(&self) {
+        self.script.lock().clear();
+    }
 }
 
 impl FaultPlan for ScriptedFaults {

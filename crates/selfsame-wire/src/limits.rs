@@ -12,6 +12,9 @@ pub const PARENTS_MAX: usize = 4096;
 /// Buckets in one request for elements: at 256 elements a bucket an answer of 4 MiB.
 pub const BUCKETS_MAX: usize = 1024;
 
+/// Tombstones in one message about ledgers: a megabyte or two with keys of usual length.
+pub const MEMORIES_MAX: usize = 10_000;
+
 /// Prefixes in one request for keys: as many keys as an exchange confirms at a time.
 pub const PREFIXES_MAX: usize = 10_000;
 

@@ -3,8 +3,8 @@
 
 use selfsame_core::merkle::{BucketId, Depth, Element, NodeHash};
 use selfsame_core::{
-    AgentName, Cause, CollectionName, Counts, Epoch, Key, KeyPrefix, NodeName, Observation, RepairId, Row,
-    RowDigest, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
+    AgentName, Cause, CollectionName, Counts, Epoch, Key, KeyDigest, KeyPrefix, NodeName, Observation,
+    RepairId, Row, RowDigest, RunId, ShardId, ShardVerdict, Slot, Tombstone, UnknownReason, WallMicros,
 };
 
 /// The version of the protocol. Agents of different versions do not compare.
@@ -175,6 +175,49 @@ pub struct Root {
     pub incarnation: u64,
     /// Documents without a single meaning.
     pub unreadable: u64,
+    /// The hash of the sum and the count of the certain tombstones of the replica's ledger.
+    pub memory: NodeHash,
+}
+
+/// What a ledger remembers of a key that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMemory {
+    /// The key.
+    pub key: Key,
+    /// What is remembered.
+    pub tombstone: Tombstone,
+}
+
+/// Asks a replica's ledger about one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerRequest {
+    /// The claim.
+    pub claim: Claim,
+    /// The replica's node.
+    pub node: NodeName,
+    /// What is wanted.
+    pub ask: LedgerAsk,
+}
+
+/// What is wanted of a ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerAsk {
+    /// Its certain tombstones, in the order of their keys' digests.
+    List {
+        /// Go on after this one.
+        after: Option<KeyDigest>,
+    },
+    /// That it remembers these. Each is certain; they are synced when it has answered. At most 10 000.
+    Join(Vec<KeyMemory>),
+}
+
+/// What a ledger answers: nothing to a join.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerReply {
+    /// What it remembers.
+    pub memories: Vec<KeyMemory>,
+    /// Whether there is more after the last of them.
+    pub truncated: bool,
 }
 
 /// What of one replica's index an exchange looks at.

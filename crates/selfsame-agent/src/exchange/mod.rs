@@ -3,6 +3,7 @@
 //! It reads top to bottom in [`Exchange::shard`]: compare roots, descend, confirm, resolve, brake, repair,
 //! verify, and the verdict that follows. The claim comes before ([`crate::pass`]), the record after.
 
+mod ledgers;
 mod reads;
 mod repairs;
 pub mod report;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 
 use selfsame_core::{
     Confirmed, Decision, Entry, Fingerprinter, HoldReason, Key, KeyDigest, Moment, NodeName, Observation,
-    Presence, ReplicaIndex, Rule, ShardId, ShardVerdict, Sighting, UnknownReason, Verdict, confirm,
+    Presence, ReplicaIndex, Rule, ShardId, ShardVerdict, Sighting, Target, Tombstone, UnknownReason, Verdict,
+    confirm,
 };
 use selfsame_wire::message::{Authority, Claim, Root};
 use tokio::time::Instant;
@@ -84,10 +86,28 @@ struct Judged {
 /// One replica of one key that is to be repaired.
 struct Task<'a> {
     judged: &'a Judged,
-    target: selfsame_core::Target,
-    /// `None` deletes.
-    winner: Option<ReplicaIndex>,
+    target: Target,
+    act: Act,
     rule: Rule,
+}
+
+/// What a repair does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Act {
+    /// Copies the document of this replica.
+    Copy(ReplicaIndex),
+    /// Deletes, once every replica that was heard remembers this.
+    Delete(Option<Tombstone>),
+}
+
+impl Task<'_> {
+    /// The replica whose document is copied.
+    fn winner(&self) -> Option<ReplicaIndex> {
+        match self.act {
+            Act::Copy(winner) => Some(winner),
+            Act::Delete(_) => None,
+        }
+    }
 }
 
 impl Exchange {
@@ -117,6 +137,7 @@ impl Exchange {
         report: &mut ShardReport,
     ) -> Result<(), PeerError> {
         let heard = self.compare_roots(roots, report);
+        self.join_ledgers(claim, &heard).await;
         let asked: Vec<bool> = roots.iter().map(Result::is_ok).collect();
         // What was approved is looked at wherever it stands; all else that differs counts for the verdict.
         let mut keys = self.descend(claim, heard, report).await?;
@@ -264,27 +285,26 @@ impl Exchange {
         tasks: &mut Vec<Task<'a>>,
         report: &mut ShardReport,
     ) {
-        let (winner, targets) = match &verdict.decision {
+        let (act, targets) = match &verdict.decision {
             Decision::Agree | Decision::AgreeAsHeard => return,
             Decision::Wait => {
                 report.counts.moving += 1;
                 return;
             }
-            Decision::Hold(reason) => {
+            Decision::Hold { reason, outliers } => {
                 report.counts.mismatches += 1;
                 report.counts.held += 1;
-                let replica = odd_one_out(&judged.observations, *reason);
-                report.items.push(self.plain_item(judged, replica, verdict.rule, Outcome::Held(*reason)));
+                report.items.extend(self.held_items(judged, verdict.rule, *reason, outliers));
                 return;
             }
-            Decision::Copy { winner, targets } => (Some(*winner), targets),
-            Decision::Delete { targets } => (None, targets),
+            Decision::Copy { winner, targets } => (Act::Copy(*winner), targets),
+            Decision::Delete { targets, remember } => (Act::Delete(remember.clone()), targets),
         };
         report.counts.mismatches += 1;
         tasks.extend(targets.iter().map(|target| Task {
             judged,
             target: *target,
-            winner,
+            act: act.clone(),
             rule: verdict.rule,
         }));
     }
@@ -305,7 +325,7 @@ impl Exchange {
         if keys.len() >= SHARE_COUNTS_FROM && share > self.collection.brakes.repair_share_max {
             return Some(PlanReason::RepairShare);
         }
-        let deletes = tasks.iter().filter(|task| task.winner.is_none()).count() as u64;
+        let deletes = tasks.iter().filter(|task| task.winner().is_none()).count() as u64;
         (deletes > self.collection.brakes.deletes_max).then_some(PlanReason::Deletes)
     }
 
@@ -323,16 +343,16 @@ impl Exchange {
     fn item(&self, claim: &Claim, task: &Task<'_>, outcome: Outcome) -> Item {
         let target = task.target.replica;
         let before = sighting(&task.judged.observations[target.0]);
-        let winner = task.winner.and_then(|winner| sighting(&task.judged.observations[winner.0]));
+        let winner = task.winner().and_then(|winner| sighting(&task.judged.observations[winner.0]));
         let node = self.members[target.0].node.clone();
         let repair = repairs::repair_id(claim, &node, task);
         Item {
             key: task.judged.key.clone(),
             key_digest: task.judged.key_digest,
             node,
-            action: match task.winner {
-                Some(winner) => Action::CopyFrom(self.members[winner.0].node.clone()),
-                None => Action::Delete,
+            action: match task.act {
+                Act::Copy(winner) => Action::CopyFrom(self.members[winner.0].node.clone()),
+                Act::Delete(_) => Action::Delete,
             },
             cause: task.target.cause,
             rule: task.rule,
@@ -350,6 +370,19 @@ impl Exchange {
             row_before: before.map(|sighting| sighting.row),
             repair: Some(repair),
         }
+    }
+
+    /// One item for each replica that stands out, or for the one that may as well be named.
+    fn held_items(&self, judged: &Judged, rule: Rule, reason: HoldReason, outliers: &[Target]) -> Vec<Item> {
+        if outliers.is_empty() {
+            let replica = odd_one_out(&judged.observations);
+            return vec![self.plain_item(judged, replica, rule, Outcome::Held(reason))];
+        }
+        let item = |outlier: &Target| Item {
+            cause: outlier.cause,
+            ..self.plain_item(judged, outlier.replica, rule, Outcome::Held(reason))
+        };
+        outliers.iter().map(item).collect()
     }
 
     /// An item about a key that nothing is done about.
@@ -395,17 +428,11 @@ fn went_silent(asked: &[bool], observations: &[Observation]) -> bool {
     asked.iter().zip(observations).any(silent)
 }
 
-/// The replica to name for a held key: the one that lost it, or one that stands alone, else the first heard.
-fn odd_one_out(observations: &[Observation], reason: HoldReason) -> ReplicaIndex {
+/// The replica to name for a held key of which none stands out: one that holds what no other holds, else the first.
+fn odd_one_out(observations: &[Observation]) -> ReplicaIndex {
     let absent = positions(observations, |presence| *presence == Presence::Absent);
     let live =
         positions(observations, |presence| matches!(presence, Presence::Live(_) | Presence::Marked(_)));
-    let remembers = |replica: &&ReplicaIndex| observations[replica.0].memory.is_some();
-    if reason == HoldReason::ObservedDelete
-        && let Some(lost) = absent.iter().find(remembers)
-    {
-        return *lost;
-    }
     let holders = |replica: &ReplicaIndex| {
         let own = sighting(&observations[replica.0]);
         let same = |other: &&ReplicaIndex| match (own, sighting(&observations[other.0])) {

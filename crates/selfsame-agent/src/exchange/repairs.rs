@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use selfsame_core::{
-    Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, UnknownReason,
-    confirm,
+    Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, Tombstone,
+    UnknownReason, confirm,
 };
 use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, FetchRequest};
 use tokio::time::Instant;
 
 use super::report::{Outcome, PlanReason, ShardReport};
-use super::{Exchange, Judged, Mandate, Member, Task, reads, sighting, went_silent};
+use super::{Act, Exchange, Judged, Mandate, Member, Task, reads, sighting, went_silent};
 use crate::peer::PeerError;
 
 /// Repairs in one batch, and bytes of documents.
@@ -22,7 +22,13 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 pub(super) fn repair_id(claim: &Claim, node: &selfsame_core::NodeName, task: &Task<'_>) -> RepairId {
     let row =
         |replica: ReplicaIndex| sighting(&task.judged.observations[replica.0]).map(|sighting| sighting.row);
-    RepairId::of(claim.run, node, task.judged.key_digest, row(task.target.replica), task.winner.and_then(row))
+    RepairId::of(
+        claim.run,
+        node,
+        task.judged.key_digest,
+        row(task.target.replica),
+        task.winner().and_then(row),
+    )
 }
 
 /// What became of a task so far.
@@ -42,6 +48,7 @@ impl Exchange {
         report: &mut ShardReport,
     ) {
         let mut done: Vec<Done<'_>> = Vec::with_capacity(tasks.len());
+        let tasks = self.remembered(claim, asked, tasks, &mut done).await;
         let mut by_target: BTreeMap<ReplicaIndex, Vec<Task<'_>>> = BTreeMap::new();
         for task in tasks {
             match self.not_approved(claim, &task) {
@@ -68,6 +75,33 @@ impl Exchange {
             }
             report.items.push(self.item(claim, &task, outcome));
         }
+    }
+
+    /// What a deletion rests on is remembered by every replica that is heard before any row goes; what is not, is
+    /// left.
+    async fn remembered<'a>(
+        &self,
+        claim: &Claim,
+        asked: &[bool],
+        tasks: Vec<Task<'a>>,
+        done: &mut Vec<Done<'a>>,
+    ) -> Vec<Task<'a>> {
+        let memory = |task: &Task<'_>| match &task.act {
+            Act::Delete(Some(tombstone)) if self.not_approved(claim, task).is_none() => {
+                Some((task.judged.key.clone(), tombstone.clone()))
+            }
+            Act::Delete(_) | Act::Copy(_) => None,
+        };
+        let memories: Vec<(Key, Tombstone)> = tasks.iter().filter_map(memory).collect();
+        if memories.is_empty() {
+            return tasks;
+        }
+        let Err(error) = self.remember(claim, asked, &memories).await else { return tasks };
+        let (rests, free): (Vec<Task<'a>>, Vec<Task<'a>>) =
+            tasks.into_iter().partition(|task| memory(task).is_some());
+        let why = format!("not deleted, for it is not remembered everywhere: {error}");
+        done.extend(rests.into_iter().map(|task| Done { task, outcome: Outcome::Unanswered(why.clone()) }));
+        free
     }
 
     /// Under an approval, only what was approved: a key whose fresh verdict differs returns to the plan.
@@ -164,7 +198,7 @@ impl Exchange {
         let mut rows: Vec<Result<Option<Row>, Outcome>> = batch.iter().map(|_| Ok(None)).collect();
         let mut by_winner: BTreeMap<ReplicaIndex, Vec<usize>> = BTreeMap::new();
         for (index, task) in batch.iter().enumerate() {
-            if let Some(winner) = task.winner {
+            if let Some(winner) = task.winner() {
                 by_winner.entry(winner).or_default().push(index);
             }
         }
@@ -247,7 +281,7 @@ impl Exchange {
         for (index, fresh) in written.into_iter().zip(fresh) {
             let task = &done[index].task;
             let target = task.target.replica;
-            let Some(winner) = task.winner else { continue };
+            let Some(winner) = task.winner() else { continue };
             let Some(wanted) = sighting(&task.judged.observations[winner.0]) else { continue };
             let Some(found) = sighting(&fresh[target.0]).filter(|found| found.by_repair) else { continue };
             let inserted = task.judged.observations[target.0].presence == Presence::Absent;

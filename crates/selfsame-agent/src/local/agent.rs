@@ -11,8 +11,9 @@ use selfsame_core::{AgentName, CollectionName, Epoch, Key, KeyPrefix, NodeName, 
 use selfsame_journal::{EpochRecorded, Journal, JournalError};
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Authority, Ballot, BallotRequest, Claim, CompleteRequest, DescendRequest,
-    ElementsReply, ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, NodeRoots, ReadReply,
-    ReadRequest, Replica, Root, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
+    ElementsReply, ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerAsk, LedgerReply,
+    LedgerRequest, NodeRoots, ReadReply, ReadRequest, Replica, Root, RootsRequest, ScanRequest, ScanState,
+    Share, StartRequest,
 };
 use tokio::time::timeout;
 
@@ -150,6 +151,7 @@ fn root(replica: &LocalReplica, shard: ShardId) -> Result<Root, UnknownReason> {
         as_of: root.as_of.ok_or(UnknownReason::NoScan)?,
         incarnation: root.incarnation.0,
         unreadable: root.unreadable,
+        memory: replica.memory_hash(shard),
     })
 }
 
@@ -230,6 +232,17 @@ impl Peer for LocalAgent {
         let entries = blocking(move || this.index()?.entries(shard, &prefixes)).await;
         let entries = entries.map_err(|error| replica.index_failed(&error))?;
         Ok(entries.into_iter().map(|(_, entry)| entry.key).collect())
+    }
+
+    async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {
+        self.fence(&request.claim).await?;
+        let replica = self.replica(&request.claim.collection, &request.node)?.clone();
+        let shard = request.claim.shard;
+        blocking(move || match request.ask {
+            LedgerAsk::List { after } => replica.list_memories(shard, after),
+            LedgerAsk::Join(memories) => replica.join_memories(memories).map(|()| LedgerReply::default()),
+        })
+        .await
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {

@@ -2,7 +2,8 @@
 
 mod agent;
 mod cached;
-mod memory;
+mod feed;
+mod ledger;
 mod repairing;
 mod replica;
 mod scanning;

@@ -234,7 +234,9 @@ fn settled(stored: &StoredIntent, read: &Read) -> (RepairId, IntentOutcome) {
     let row = read.document().map(|document| document.row_digest);
     let outcome = match (&intent.write, read) {
         (IntentWrite::Delete, Read::Absent) => IntentOutcome::Applied { after: None },
-        (IntentWrite::Put { entry, .. }, Read::Live(document)) if *entry == document.entry => {
+        (IntentWrite::Put { entry, .. }, Read::Live(document) | Read::Marked(document))
+            if *entry == document.entry =>
+        {
             IntentOutcome::Applied { after: Some(document.row_digest) }
         }
         (_, Read::Unreadable(_)) => IntentOutcome::Unknown,

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use selfsame_core::{
-    AgentName, Certainty, Document, Entry, Fingerprinter, Key, KeyDigest, Mapping, NodeName, Observation,
-    Presence, RowDigest, Sighting, Stamp, Tombstone, TombstoneCause, UnknownReason,
+    AgentName, Document, Entry, Evidence, Fingerprinter, Key, KeyDigest, Mapping, NodeName, Observation,
+    Presence, RowDigest, Sighting, Stamp, UnknownReason,
 };
 use selfsame_index::{Fresh, Index, IndexError};
-use selfsame_journal::Journal;
+use selfsame_journal::{Journal, JournalError};
 use selfsame_store::{Read, Store, StoreError};
 
 use super::cached::CachedIndex;
+use super::ledger::{MemorySums, Seen, last_seen};
 use super::scanning::ScanTask;
 use crate::blocking::blocking;
 use crate::clock::Clock;
@@ -48,16 +49,22 @@ pub struct LocalReplica {
     pub(super) scan: Mutex<ScanTask>,
     /// Held over a batch from its intents to its outcomes.
     pub(super) writing: tokio::sync::Mutex<()>,
+    /// Held while the feed is read.
+    pub(super) reading_feed: tokio::sync::Mutex<()>,
+    pub(super) memory_sums: MemorySums,
 }
 
 impl LocalReplica {
-    /// Puts a replica together.
-    pub fn new(parts: LocalReplicaParts) -> Arc<LocalReplica> {
-        Arc::new(LocalReplica {
+    /// Puts a replica together. Blocking: it sums up the ledger.
+    pub fn new(parts: LocalReplicaParts) -> Result<Arc<LocalReplica>, JournalError> {
+        let memory_sums = MemorySums::read(&parts)?;
+        Ok(Arc::new(LocalReplica {
             parts,
             scan: Mutex::new(ScanTask::default()),
             writing: tokio::sync::Mutex::new(()),
-        })
+            reading_feed: tokio::sync::Mutex::new(()),
+            memory_sums,
+        }))
     }
 
     /// Its collection.
@@ -109,12 +116,30 @@ impl LocalReplica {
         keys: Vec<Key>,
         conclude: bool,
     ) -> Result<Vec<Observation>, PeerError> {
-        let this = self.clone();
-        let stamp =
-            blocking(move || this.index()?.next_stamp()).await.map_err(|error| self.index_failed(&error))?;
-        let reads = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
+        if conclude {
+            // What a write of our own took, without having said so yet, must not be taken for a client's deletion.
+            self.settle_intents().await?;
+        }
+        let (stamp, reads) = self.read_fresh(&keys).await?;
+        if conclude {
+            self.catch_up().await?;
+        }
         let this = self.clone();
         blocking(move || this.learn(stamp, &keys, reads, conclude)).await
+    }
+
+    /// Reads keys again and learns what became of them, without concluding anything from what is gone.
+    pub(super) async fn look_again(self: &Arc<Self>, keys: Vec<Key>) -> Result<(), PeerError> {
+        let (stamp, reads) = self.read_fresh(&keys).await?;
+        let this = self.clone();
+        blocking(move || this.learn(stamp, &keys, reads, false)).await.map(|_| ())
+    }
+
+    async fn read_fresh(self: &Arc<Self>, keys: &[Key]) -> Result<(Stamp, Vec<Read>), PeerError> {
+        let this = self.clone();
+        let stamp = blocking(move || this.index()?.next_stamp()).await;
+        let stamp = stamp.map_err(|error| self.index_failed(&error))?;
+        Ok((stamp, self.parts.store.read(keys).await.map_err(|error| self.silent(&error))?))
     }
 
     /// Takes in what a read saw: index, ledger, observations. Blocking.
@@ -138,50 +163,51 @@ impl LocalReplica {
         let report = self.index().and_then(|index| index.apply_reads(stamp, &fresh));
         let report = report.map_err(|error| self.index_failed(&error))?;
         let gone: HashMap<KeyDigest, Entry> = report.still_held.into_iter().collect();
-        if conclude {
-            self.conclude_gone(stamp, &gone)?;
-        }
-        let remembered = self.memories(&digests)?;
-        self.end_beaten_memories(&digests, &reads, &remembered)?;
+        let mut remembered = self.memories(&digests)?;
         let repaired = self.last_repairs(&digests)?;
+        let seen: Vec<Seen<'_>> = (0..keys.len())
+            .map(|index| Seen {
+                key: &keys[index],
+                key_digest: digests[index],
+                read: &reads[index],
+                memory: remembered[index].as_ref(),
+                repaired: repaired[index],
+                gone: gone.get(&digests[index]).filter(|_| conclude),
+            })
+            .collect();
+        let changed = self.take_in(&seen)?;
+        drop(seen);
+        for (memory, digest) in remembered.iter_mut().zip(&digests) {
+            if let Some(after) = changed.get(digest) {
+                memory.clone_from(after);
+            }
+        }
+        if conclude {
+            self.forget_gone(stamp, &gone)?;
+        }
         let observation = |(index, read): (usize, &Read)| {
-            let digest = &digests[index];
             // A first read that finds an indexed key gone says so already, though it concludes nothing.
-            let provisional = || gone.get(digest).and_then(|entry| self.observed(entry));
-            let memory = remembered[index].clone().or_else(provisional);
-            let presence = presence(read, repaired[index]);
-            Observation { presence, memory, held: false }
+            let provisional = gone
+                .get(&digests[index])
+                .and_then(|entry| Evidence::Vanished(last_seen(entry)).tombstone(self.moment()));
+            let memory = match (remembered[index].clone(), provisional) {
+                (Some(memory), Some(provisional)) => Some(memory.join(&provisional)),
+                (memory, provisional) => memory.or(provisional),
+            };
+            Observation { presence: presence(read, repaired[index]), memory, held: false }
         };
         Ok(reads.iter().enumerate().map(observation).collect())
     }
 
-    /// Remembers keys as gone, then lets the index forget them: in this order, so that a crash between leaves
-    /// them to be concluded again. Blocking.
-    pub(super) fn conclude_gone(
-        &self,
-        stamp: Stamp,
-        gone: &HashMap<KeyDigest, Entry>,
-    ) -> Result<(), PeerError> {
+    /// Lets the index forget keys that the ledger remembers as gone by now: in this order, so that a crash between
+    /// leaves them to be concluded again. Blocking.
+    fn forget_gone(&self, stamp: Stamp, gone: &HashMap<KeyDigest, Entry>) -> Result<(), PeerError> {
         if gone.is_empty() {
             return Ok(());
         }
-        self.remember(gone)?;
         let keys: Vec<KeyDigest> = gone.keys().copied().collect();
         let removed = self.index().and_then(|index| index.remove(stamp, &keys));
         removed.map(|_| ()).map_err(|error| self.index_failed(&error))
-    }
-
-    /// The memory of an entry that is gone. What had expired is not remembered: nobody meant to keep it.
-    pub(super) fn observed(&self, entry: &Entry) -> Option<Tombstone> {
-        let now = self.parts.clock.now();
-        let expired = entry.expiry.is_some_and(|expiry| expiry <= now);
-        (!expired).then_some(Tombstone {
-            version: entry.version,
-            cause: TombstoneCause::Deleted,
-            at: now,
-            certainty: Certainty::Observed,
-            came_back: false,
-        })
     }
 
     /// The store did not answer: said to the operator in full, to peers by reason.

@@ -118,6 +118,7 @@ impl LocalReplica {
     async fn scan_all(self: &Arc<Self>) -> Result<(), PeerError> {
         self.mend_index().await?;
         self.settle_intents().await?;
+        self.catch_up().await?;
         let total = self.parts.store.count().await.map_err(|error| self.silent(&error))?;
         let mut progress = self.begin_or_resume().await?;
         loop {
@@ -133,7 +134,9 @@ impl LocalReplica {
                 .scan(Scope::All, from.as_ref(), PAGE)
                 .await
                 .map_err(|error| self.silent(&error))?;
-            let rows: Vec<Seen> = page.rows.into_iter().map(|row| seen(row, self)).collect();
+            let this = self.clone();
+            let rows = blocking(move || this.take_in_page(&page.rows).map(|()| page.rows)).await?;
+            let rows: Vec<Seen> = rows.into_iter().map(|row| seen(row, self)).collect();
             let this = self.clone();
             let next = page.next.map(|cursor| cursor.0);
             let stored = blocking(move || {
@@ -187,6 +190,8 @@ impl LocalReplica {
 
     /// What the whole walk did not meet is read once more, and what is still not there is remembered as gone.
     async fn conclude(self: &Arc<Self>, progress: ScanProgress) -> Result<(), PeerError> {
+        // What the feed proves, nobody needs to guess from what was not met.
+        self.catch_up().await?;
         let mut missed = Vec::new();
         for shard in self.parts.mapping.spec().shards.ids() {
             let this = self.clone();

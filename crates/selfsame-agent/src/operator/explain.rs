@@ -1,9 +1,8 @@
 //! One key, read afresh from all replicas: what is there, what would be done about it, and what runs did with it.
 
 use selfsame_core::{
-    Certainty, ContentDigest, Decision, Key, Moment, NodeName, Observation, Presence, ReplicaIndex,
-    RowDigest, ShardVerdict, Sighting, Target, Tombstone, TombstoneCause, UnknownReason, Verdict, Version,
-    WallMicros, resolve,
+    ContentDigest, Decision, Key, Moment, NodeName, Observation, Presence, ReplicaIndex, RowDigest,
+    ShardVerdict, Sighting, Target, Tombstone, UnknownReason, Verdict, Version, WallMicros, resolve,
 };
 use selfsame_wire::v1;
 use tonic::Status;
@@ -89,10 +88,13 @@ impl OperatorService {
         let observations: Vec<Observation> = reply.observations.iter().map(understood).collect();
         let verdict =
             resolve(&observations, &collection.policy, Moment { now: self.parts.clock.now(), skew: 0 });
-        if let Decision::Copy { targets, .. } | Decision::Delete { targets } = &verdict.decision {
-            for target in targets {
-                reply.observations[target.replica.0].cause = target.cause.as_str().to_owned();
-            }
+        let targets: &[Target] = match &verdict.decision {
+            Decision::Copy { targets, .. } | Decision::Delete { targets, .. } => targets,
+            Decision::Hold { outliers, .. } => outliers,
+            Decision::Agree | Decision::AgreeAsHeard | Decision::Wait => &[],
+        };
+        for target in targets {
+            reply.observations[target.replica.0].cause = target.cause.as_str().to_owned();
         }
         reply.decision = described(&verdict, collection);
         reply.rule = verdict.rule.describe().to_owned();
@@ -100,7 +102,7 @@ impl OperatorService {
             Decision::Agree => ShardVerdict::InSync { as_of: self.parts.clock.now() },
             Decision::AgreeAsHeard => ShardVerdict::Unknown(UnknownReason::Unreachable),
             Decision::Wait => ShardVerdict::Unknown(UnknownReason::Moving),
-            Decision::Copy { .. } | Decision::Delete { .. } | Decision::Hold(_) => ShardVerdict::Diverged,
+            Decision::Copy { .. } | Decision::Delete { .. } | Decision::Hold { .. } => ShardVerdict::Diverged,
         })
         .into();
     }
@@ -117,9 +119,9 @@ pub fn described(verdict: &Verdict, collection: &CollectionSettings) -> String {
             "the replicas that answered agree; of the others nothing is known".to_owned()
         }
         Decision::Copy { winner, targets } => format!("copy from {} to {}", node(*winner), nodes(targets)),
-        Decision::Delete { targets } => format!("delete from {}", nodes(targets)),
+        Decision::Delete { targets, .. } => format!("delete from {}", nodes(targets)),
         Decision::Wait => "wait: the document expires right now".to_owned(),
-        Decision::Hold(reason) => format!("hold ({}); hint: {}", reason.as_str(), reason.hint()),
+        Decision::Hold { reason, .. } => format!("hold ({}); hint: {}", reason.as_str(), reason.hint()),
     }
 }
 
@@ -147,7 +149,7 @@ fn told(node: &NodeName, seen: &Observation) -> v1::NodeObservation {
         expiry: sighting.and_then(|sighting| sighting.expiry).map(|expiry| expiry.0),
         content_digest: sighting.map(|sighting| sighting.content.0.to_vec()).unwrap_or_default(),
         by_repair: sighting.is_some_and(|sighting| sighting.by_repair),
-        remembered: seen.memory.is_some(),
+        memory: seen.memory.clone().map(Into::into),
         held: seen.held,
         cause: String::new(),
     }
@@ -173,12 +175,7 @@ fn understood(told: &v1::NodeObservation) -> Observation {
         ("unreadable", _) => Presence::Unreadable,
         _ => Presence::Unreachable,
     };
-    let memory = told.remembered.then_some(Tombstone {
-        version: Version(told.version.unwrap_or(0)),
-        cause: TombstoneCause::Deleted,
-        at: WallMicros(0),
-        certainty: Certainty::Observed,
-        came_back: false,
-    });
+    // A memory that cannot be read is none that a decision may rest on: the agent that sent it is of another version.
+    let memory = told.memory.clone().and_then(|memory| Tombstone::try_from(memory).ok());
     Observation { presence, memory, held: told.held }
 }

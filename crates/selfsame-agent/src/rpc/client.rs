@@ -13,8 +13,8 @@ use selfsame_wire::channel::{self, AddressError, ChannelOptions, MEANT_AGENT};
 use selfsame_wire::limits::MESSAGE_BYTES_MAX;
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Ballot, BallotRequest, CompleteRequest, DescendRequest, ElementsReply,
-    ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, NodeRoots, ReadReply, ReadRequest,
-    RootsRequest, ScanRequest, ScanState, Share, StartRequest,
+    ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerReply, LedgerRequest, NodeRoots,
+    ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
 };
 use selfsame_wire::v1::{self, peer_client::PeerClient};
 use selfsame_wire::{Failure, Malformed};
@@ -295,6 +295,11 @@ impl Peer for GrpcPeer {
     async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError> {
         let send = async |mut peer: PeerClient<_>, ask| peer.keys(ask).await;
         self.call::<v1::KeysRequest, _, _>(self.deadlines.cheap, request, send).await
+    }
+
+    async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {
+        let send = async |mut peer: PeerClient<_>, ask| peer.ledger(ask).await;
+        self.call::<v1::LedgerRequest, _, _>(self.deadlines.heavy, request, send).await
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {

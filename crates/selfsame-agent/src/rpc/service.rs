@@ -113,6 +113,10 @@ impl v1::peer_server::Peer for PeerService {
         reply(self.peer.keys(self.accept(request)?).await)
     }
 
+    async fn ledger(&self, request: Request<v1::LedgerRequest>) -> Result<Response<v1::LedgerReply>, Status> {
+        reply(self.peer.ledger(self.accept(request)?).await)
+    }
+
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<v1::ReadReply>, Status> {
         reply(self.peer.read(self.accept(request)?).await)
     }

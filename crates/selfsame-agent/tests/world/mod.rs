@@ -1,7 +1,10 @@
 //! Three agents in one process, each with one memory store, and a pass over them.
 
+#![allow(dead_code, reason = "not every test binary needs all of the world")]
 #![allow(unreachable_pub, reason = "a module of test binaries has no outside")]
 #![allow(clippy::unwrap_used, reason = "these are tests, though not marked as such")]
+
+pub mod faulty;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -93,6 +96,8 @@ pub fn collection_settings() -> CollectionSettings {
         first_pass: FirstPass::Auto,
         settle: Duration::from_secs(2),
         coverage_max: Duration::from_secs(86_400),
+        tombstone_retention: Duration::from_secs(864_000),
+        feed: false,
         brakes: BrakeSettings { repair_share_max: 0.1, deletes_max: 1000 },
         throttle: ThrottleSettings { rows_per_second: 1_000_000, bytes_per_second: 1 << 30 },
         confirm_keys_max: 10_000,

@@ -5,9 +5,10 @@ use proptest::option;
 use proptest::prelude::*;
 use selfsame_core::merkle::{BucketId, Depth, Element, NodeHash};
 use selfsame_core::{
-    AgentName, Cause, Cell, Certainty, CollectionName, ContentDigest, Counts, Decimal, Epoch, Key, KeyPart,
-    KeyPrefix, NodeName, Observation, OriginMarker, Presence, RepairId, Row, RowDigest, RunId, ShardCount,
-    ShardId, ShardVerdict, Sighting, Slot, Tombstone, TombstoneCause, UnknownReason, Version, WallMicros,
+    AgentName, Cause, Cell, Certainty, CollectionName, ContentDigest, Counts, Decimal, Epoch, Key, KeyDigest,
+    KeyPart, KeyPrefix, NodeName, Observation, OriginMarker, Presence, RepairId, Row, RowDigest, RunId,
+    ShardCount, ShardId, ShardVerdict, Sighting, Slot, Tombstone, TombstoneCause, TombstoneOwner,
+    UnknownReason, Version, WallMicros,
 };
 
 use crate::message::*;
@@ -201,14 +202,16 @@ fn depth() -> impl Strategy<Value = Depth> {
 }
 
 pub(crate) fn roots() -> impl Strategy<Value = Vec<NodeRoots>> {
-    let fields = (any::<[u8; 16]>(), any::<u64>(), depth(), instant(), any::<u64>(), any::<u64>());
-    let root = fields.prop_map(|(hash, count, depth, as_of, incarnation, unreadable)| Root {
+    let hash = any::<[u8; 16]>;
+    let fields = (hash(), any::<u64>(), depth(), instant(), any::<u64>(), any::<u64>(), hash());
+    let root = fields.prop_map(|(hash, count, depth, as_of, incarnation, unreadable, memory)| Root {
         hash: NodeHash(hash),
         count,
         depth,
         as_of,
         incarnation,
         unreadable,
+        memory: NodeHash(memory),
     });
     let answer = prop_oneof![3 => root.prop_map(Ok), 1 => reason().prop_map(Err)];
     (btree_set(node(), 0..4), vec(vec(answer, 0..6), 4)).prop_map(|(nodes, roots)| {
@@ -222,6 +225,37 @@ fn replica() -> impl Strategy<Value = Replica> {
         node,
         incarnation,
     })
+}
+
+fn tombstone() -> impl Strategy<Value = Tombstone> {
+    let fields = (version(), any::<bool>(), instant(), any::<bool>(), any::<bool>(), any::<bool>());
+    fields.prop_map(|(version, expired, at, certain, own, came_back)| Tombstone {
+        version,
+        cause: if expired { TombstoneCause::Expired } else { TombstoneCause::Deleted },
+        at,
+        certainty: if certain { Certainty::Certain } else { Certainty::Observed },
+        owner: if own { TombstoneOwner::Own } else { TombstoneOwner::Received },
+        came_back,
+    })
+}
+
+fn certain() -> impl Strategy<Value = KeyMemory> {
+    let certain = |tombstone| Tombstone { certainty: Certainty::Certain, ..tombstone };
+    (key(), tombstone()).prop_map(move |(key, tombstone)| KeyMemory { key, tombstone: certain(tombstone) })
+}
+
+pub(crate) fn ledger_request() -> impl Strategy<Value = LedgerRequest> {
+    let after = option::of(any::<[u8; 16]>().prop_map(KeyDigest));
+    let ask = prop_oneof![
+        after.prop_map(|after| LedgerAsk::List { after }),
+        vec(certain(), 0..5).prop_map(LedgerAsk::Join)
+    ];
+    (claim(), node(), ask).prop_map(|(claim, node, ask)| LedgerRequest { claim, node, ask })
+}
+
+pub(crate) fn ledger_reply() -> impl Strategy<Value = LedgerReply> {
+    (vec(certain(), 0..5), any::<bool>())
+        .prop_map(|(memories, more)| LedgerReply { truncated: more && !memories.is_empty(), memories })
 }
 
 pub(crate) fn descend_request() -> impl Strategy<Value = DescendRequest> {
@@ -296,15 +330,7 @@ pub(crate) fn observations() -> impl Strategy<Value = Vec<Observation>> {
         1 => Just(Presence::Unreadable),
         1 => Just(Presence::Unreachable),
     ];
-    let fields = (version(), any::<bool>(), instant(), any::<bool>(), any::<bool>());
-    let memory = fields.prop_map(|(version, expired, at, certain, came_back)| Tombstone {
-        version,
-        cause: if expired { TombstoneCause::Expired } else { TombstoneCause::Deleted },
-        at,
-        certainty: if certain { Certainty::Certain } else { Certainty::Observed },
-        came_back,
-    });
-    let observation = (presence, option::of(memory), any::<bool>());
+    let observation = (presence, option::of(tombstone()), any::<bool>());
     vec(observation.prop_map(|(presence, memory, held)| Observation { presence, memory, held }), 0..5)
 }
 

@@ -108,6 +108,7 @@ impl From<NodeRoots> for v1::NodeRoots {
             as_of_deltas: deltas(roots().map(|root| root.as_of.0)),
             incarnation_deltas: deltas(roots().map(|root| root.incarnation.cast_signed())),
             unreadable: roots().map(|root| root.unreadable).collect(),
+            memories: roots().flat_map(|root| root.memory.0).collect(),
         }
     }
 }
@@ -124,18 +125,23 @@ impl TryFrom<v1::NodeRoots> for NodeRoots {
         exactly("nodes.as_of_deltas", node.as_of_deltas.len(), count)?;
         exactly("nodes.incarnation_deltas", node.incarnation_deltas.len(), count)?;
         exactly("nodes.unreadable", node.unreadable.len(), count)?;
+        let memories = arrays("nodes.memories", &node.memories)?;
+        exactly("nodes.memories", memories.len(), count)?;
         let times = sums(&node.as_of_deltas).zip(sums(&node.incarnation_deltas));
-        let columns = hashes.iter().zip(&node.counts).zip(&node.depths).zip(&node.unreadable).zip(times);
-        let mut roots = columns.map(|((((hash, count), depth), unreadable), (as_of, incarnation))| {
-            Ok(Root {
-                hash: NodeHash(*hash),
-                count: *count,
-                depth: self::depth("nodes.depths", *depth)?,
-                as_of: WallMicros(as_of),
-                incarnation: incarnation.cast_unsigned(),
-                unreadable: *unreadable,
-            })
-        });
+        let sets = hashes.iter().zip(&node.counts).zip(memories);
+        let columns = sets.zip(&node.depths).zip(&node.unreadable).zip(times);
+        let mut roots =
+            columns.map(|(((((hash, count), memory), depth), unreadable), (as_of, incarnation))| {
+                Ok(Root {
+                    hash: NodeHash(*hash),
+                    count: *count,
+                    depth: self::depth("nodes.depths", *depth)?,
+                    as_of: WallMicros(as_of),
+                    incarnation: incarnation.cast_unsigned(),
+                    unreadable: *unreadable,
+                    memory: NodeHash(*memory),
+                })
+            });
         let roots = if node.reasons.is_empty() {
             roots.map(|root| root.map(Ok)).collect::<Result<_, Malformed>>()?
         } else {

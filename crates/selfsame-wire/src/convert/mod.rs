@@ -5,6 +5,7 @@
 mod claims;
 mod documents;
 mod index;
+mod ledger;
 mod types;
 
 #[cfg(test)]

@@ -75,6 +75,12 @@ fn scans_and_roots_survive_the_wire() {
 }
 
 #[test]
+fn ledgers_survive_the_wire() {
+    law::<LedgerRequest, v1::LedgerRequest>(arbitrary::ledger_request());
+    law::<LedgerReply, v1::LedgerReply>(arbitrary::ledger_reply());
+}
+
+#[test]
 fn descents_survive_the_wire() {
     law::<DescendRequest, v1::DescendRequest>(arbitrary::descend_request());
     law::<Vec<NodeHash>, v1::DescendReply>(arbitrary::hashes());
@@ -122,6 +128,7 @@ fn roots_exchange_bytes(shards: u32, scattered: bool) -> (usize, usize) {
         as_of: WallMicros(1_790_000_000_000_000 + apart(shard) as i64 * 600_000_000),
         incarnation: 0x0123_4567_89ab_cdef_u64.rotate_left(7 * apart(shard) as u32),
         unreadable: 0,
+        memory: NodeHash([6; 16]),
     };
     let roots = (0..shards).map(root).map(Ok).collect();
     let reply = vec![NodeRoots { node: "node-b".parse().unwrap(), roots }];
@@ -130,9 +137,9 @@ fn roots_exchange_bytes(shards: u32, scattered: bool) -> (usize, usize) {
 
 #[test]
 fn equal_roots_cost_less_than_64_bytes_a_shard() {
-    assert_eq!(roots_exchange_bytes(1, false), (46, 60));
-    assert_eq!(roots_exchange_bytes(16, false), (91, 407));
-    assert_eq!(roots_exchange_bytes(256, false), (942, 5932));
+    assert_eq!(roots_exchange_bytes(1, false), (46, 78));
+    assert_eq!(roots_exchange_bytes(16, false), (91, 666));
+    assert_eq!(roots_exchange_bytes(256, false), (942, 10031));
     for shards in [16, 256, 4096] {
         let (request, reply) = roots_exchange_bytes(shards, true);
         assert!(request + reply <= 64 * shards as usize, "{shards} shards: {request} and {reply} bytes");
@@ -339,6 +346,7 @@ fn roots_that_do_not_add_up_are_refused() {
             as_of_deltas: vec![1],
             incarnation_deltas: vec![1],
             unreadable: vec![0],
+            memories: vec![0; 16],
         };
         change(&mut node);
         fault::<Vec<NodeRoots>, _>(v1::RootsReply { nodes: vec![node] })
@@ -346,12 +354,37 @@ fn roots_that_do_not_add_up_are_refused() {
     assert_eq!(faulty(|_| ()), "nothing");
     assert_eq!(faulty(|node| node.hashes.push(0)), "nodes.hashes");
     assert_eq!(faulty(|node| node.counts.push(0)), "nodes.counts");
+    assert_eq!(faulty(|node| node.memories.clear()), "nodes.memories");
     assert_eq!(faulty(|node| node.depths[0] = 6), "nodes.depths");
     assert_eq!(faulty(|node| node.reasons.push(0)), "nodes.hashes");
     assert_eq!(faulty(|node| node.reasons[0] = 1), "nodes.hashes");
     assert_eq!(faulty(|node| node.reasons[1] = 14), "nodes.reasons");
     let node = v1::NodeRoots { node: "node-a".into(), ..Default::default() };
     assert_eq!(fault::<Vec<NodeRoots>, _>(v1::RootsReply { nodes: vec![node.clone(), node] }), "nodes.node");
+}
+
+#[test]
+fn what_was_only_observed_does_not_travel() {
+    let memory = |certainty: v1::Certainty| v1::KeyMemory {
+        key: Some((&Key::integer(7)).into()),
+        tombstone: Some(v1::Tombstone {
+            version: 1,
+            cause: v1::TombstoneCause::Deleted.into(),
+            at: 1,
+            certainty: certainty.into(),
+            came_back: false,
+            received: false,
+        }),
+    };
+    let join = |certainty| {
+        let memories = vec![memory(certainty)];
+        let ask = Some(v1::ledger_request::Ask::Join(v1::LedgerJoin { memories }));
+        fault::<LedgerRequest, _>(v1::LedgerRequest { claim: Some(claim()), node: "node-a".into(), ask })
+    };
+    assert_eq!(join(v1::Certainty::Certain), "nothing");
+    assert_eq!(join(v1::Certainty::Observed), "memories.tombstone");
+    let cut = v1::LedgerReply { memories: vec![], truncated: true };
+    assert_eq!(fault::<LedgerReply, _>(cut), "truncated");
 }
 
 #[test]

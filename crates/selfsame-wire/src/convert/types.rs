@@ -2,7 +2,8 @@
 
 use selfsame_core::{
     AgentName, Cause, Certainty, Decimal, Epoch, Key, KeyPart, OriginMarker, Presence, RepairId, RunId,
-    ShardCount, ShardId, ShardVerdict, Slot, Tombstone, TombstoneCause, UnknownReason, Version, WallMicros,
+    ShardCount, ShardId, ShardVerdict, Slot, Tombstone, TombstoneCause, TombstoneOwner, UnknownReason,
+    Version, WallMicros,
 };
 
 use super::{Malformed, all, array, at_most, exactly, name, required};
@@ -258,6 +259,7 @@ impl From<Tombstone> for v1::Tombstone {
             }
             .into(),
             came_back: tombstone.came_back,
+            received: tombstone.owner == TombstoneOwner::Received,
         }
     }
 }
@@ -280,6 +282,7 @@ impl TryFrom<v1::Tombstone> for Tombstone {
                 Ok(v1::Certainty::Observed) => Certainty::Observed,
                 Ok(v1::Certainty::Unspecified) | Err(_) => return Err(unknown("tombstone.certainty")),
             },
+            owner: if tombstone.received { TombstoneOwner::Received } else { TombstoneOwner::Own },
             came_back: tombstone.came_back,
         })
     }

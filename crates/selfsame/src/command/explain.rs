@@ -10,8 +10,8 @@ use selfsame_agent::operator::described;
 use selfsame_agent::settings::CollectionSettings;
 use selfsame_core::WallMicros;
 use selfsame_core::{
-    CollectionName, Decision, Key, Moment, Observation, Presence, Row, Sighting, Target, Verdict,
-    render_json, resolve,
+    Certainty, CollectionName, Decision, Key, Moment, Observation, Presence, Row, Sighting, Target,
+    Tombstone, TombstoneCause, TombstoneOwner, Verdict, render_json, resolve,
 };
 use selfsame_store::{Read, StoreError};
 use selfsame_wire::v1;
@@ -123,7 +123,7 @@ pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(match verdict.decision {
         Decision::Agree => 0,
         Decision::AgreeAsHeard | Decision::Wait => 2,
-        Decision::Copy { .. } | Decision::Delete { .. } | Decision::Hold(_) => 1,
+        Decision::Copy { .. } | Decision::Delete { .. } | Decision::Hold { .. } => 1,
     }))
 }
 
@@ -142,9 +142,9 @@ async fn ask_agents(args: &ExplainArgs, config: &FleetConfig) -> anyhow::Result<
     let replica = |seen: &v1::NodeObservation| ReplicaRow {
         node: seen.node.clone(),
         state: seen.state.clone(),
-        detail: match (seen.detail.as_str(), seen.remembered, seen.by_repair) {
-            ("", true, _) => "the replica once held it".to_owned(),
-            ("", _, true) => "written by a repair".to_owned(),
+        detail: match (seen.detail.as_str(), &seen.memory, seen.by_repair) {
+            ("", Some(memory), _) => remembered(memory),
+            ("", None, true) => "written by a repair".to_owned(),
             (detail, _, _) => detail.to_owned(),
         },
         version: seen.version,
@@ -173,6 +173,24 @@ async fn ask_agents(args: &ExplainArgs, config: &FleetConfig) -> anyhow::Result<
         "diverged" => 1,
         _ => 2,
     }))
+}
+
+/// What a ledger says of a key, in words.
+fn remembered(memory: &v1::Tombstone) -> String {
+    let Ok(memory) = Tombstone::try_from(memory.clone()) else {
+        return "remembers something that this version does not know".to_owned();
+    };
+    let what = match (memory.cause, memory.certainty) {
+        (TombstoneCause::Deleted, Certainty::Certain) => "deleted",
+        (TombstoneCause::Expired, _) => "expired",
+        (TombstoneCause::Deleted, Certainty::Observed) => "gone, deleted or lost",
+    };
+    let told = match memory.owner {
+        TombstoneOwner::Own => "",
+        TombstoneOwner::Received => ", as another replica told",
+    };
+    let again = if memory.came_back { "; written again since at the same version" } else { "" };
+    format!("remembers version {} {what} since {}{told}{again}", memory.version.0, memory.at)
 }
 
 async fn read_everywhere(
@@ -240,8 +258,10 @@ fn fields(row: &Row) -> serde_json::Map<String, serde_json::Value> {
 }
 
 fn causes(verdict: &Verdict, collection: &CollectionSettings) -> Vec<CauseRow> {
-    let (Decision::Copy { targets, .. } | Decision::Delete { targets }) = &verdict.decision else {
-        return Vec::new();
+    let targets = match &verdict.decision {
+        Decision::Copy { targets, .. } | Decision::Delete { targets, .. } => targets,
+        Decision::Hold { outliers, .. } => outliers,
+        Decision::Agree | Decision::AgreeAsHeard | Decision::Wait => return Vec::new(),
     };
     let row = |target: &Target| CauseRow {
         node: collection.replicas[target.replica.0].node.to_string(),

@@ -123,6 +123,8 @@ fn policy(
         },
         observed_deletes: match policy.text("observed_deletes")?.value {
             "hold" => ObservedDeletes::Hold,
+            "delete" => ObservedDeletes::Delete,
+            "restore" => ObservedDeletes::Restore,
             _ => return None,
         },
         version_kind: drafts.first().and_then(|draft| draft.version_kind()).unwrap_or(VersionKind::None),
@@ -183,6 +185,8 @@ fn settings(
         },
         settle: duration("settle")?,
         coverage_max: duration("coverage_max")?,
+        tombstone_retention: duration("tombstone_retention")?,
+        feed: section.section("feed")?.value("enabled", units::boolean)?.value,
         brakes: BrakeSettings {
             repair_share_max: brakes.value("repair_share_max", units::share)?.value,
             deletes_max: brakes.value("deletes_max", units::whole)?.value,

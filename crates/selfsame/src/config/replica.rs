@@ -44,7 +44,7 @@ impl ReplicaDraft {
         problems: &mut Problems,
     ) -> ReplicaDraft {
         tree.require(&["name", "replicas"], problems);
-        for name in ["source", "version", "expiry"] {
+        for name in ["source", "version", "expiry", "deletion"] {
             if let Some(section) = tree.section(name) {
                 section.require(&[], problems);
             }
@@ -90,7 +90,7 @@ impl ReplicaDraft {
         let problem = Problem::new(place, error.to_string());
         problems.add(match error {
             MappingError::TwoRoles(_) => problem.hint(
-                "a field is one of key, version, expiry, document and ignored; a key in the JSON column need not \
+                "a field is one of key, version, expiry, deletion, document and ignored; a key in the JSON column need not \
                  be named there",
             ),
             MappingError::CounterIsNoTime(_) => problem.hint("s, ms, us or rfc3339"),
@@ -111,7 +111,7 @@ impl MappingPlaces {
         let source = tree.section("source");
         let mut fields = tree.values("key", units::field);
         fields.extend(source.and_then(|source| source.value("document", units::field)));
-        for name in ["version", "expiry"] {
+        for name in ["version", "expiry", "deletion"] {
             fields.extend(tree.section(name).and_then(|section| section.value("field", units::field)));
         }
         fields.extend(tree.values("ignore_fields", units::field));
@@ -150,7 +150,7 @@ fn mapping(tree: Section<'_>) -> Option<MappingSpec> {
         columns: fields(source, "columns").ok()?,
         version: time_field(tree, "version").ok()?,
         expiry: time_field(tree, "expiry").ok()?,
-        deletion: None,
+        deletion: time_field(tree, "deletion").ok()?,
         ignore_fields: fields(tree, "ignore_fields").ok()?.unwrap_or_default(),
         shards: ShardCount::new(u32::try_from(shards).ok()?)?,
         document_bytes_max: tree.value("document_bytes_max", units::size)?.value,
@@ -224,6 +224,12 @@ pub(super) fn check_set(collection: Section<'_>, drafts: &[ReplicaDraft], proble
             differ(
                 "some replicas have an `expiry`, and others have none".to_owned(),
                 "the expiry is compared too: all replicas have one, or none has",
+            );
+        }
+        if spec.deletion.is_some() != first_spec.deletion.is_some() {
+            differ(
+                "some replicas have a `deletion`, and others have none".to_owned(),
+                "a mark travels as part of the document: all replicas have one, or none has",
             );
         }
         if spec.key.len() != first_spec.key.len() {

@@ -123,7 +123,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         Required,
         "As the version's, without `counter`: that is no time.",
     ),
-    later("collections[].deletion", "The field that marks a document as deleted."),
+    row(
+        "collections[].deletion",
+        Section,
+        Optional,
+        "Where a document says that it is deleted. A mark travels to all replicas as a newer document does.",
+    ),
+    row("collections[].deletion.field", Field, Required, "A column, else a member of the JSON column."),
+    row(
+        "collections[].deletion.unit",
+        UNITS,
+        Required,
+        "As the expiry's. Null, 0 or no field at all is no mark.",
+    ),
     row(
         "collections[].ignore_fields",
         Fields,
@@ -182,9 +194,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     row(
         "collections[].policy.observed_deletes",
-        some_words(&["hold"], &["delete", "restore"]),
+        words(&["hold", "delete", "restore"]),
         Default("hold"),
-        "A document that was there and is gone, nobody knows why. `hold`: a person decides.",
+        "A document that was there and is gone, nobody knows why, and no majority tells. `hold`: a person decides. \
+         `delete`, `restore`: if all replicas answered.",
     ),
     row(
         "collections[].settle",
@@ -205,7 +218,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         Default("24h"),
         "The age from which a completed scan proves nothing, and the verdict is unknown.",
     ),
-    later("collections[].tombstone_retention", "How long deletions are remembered."),
+    row(
+        "collections[].tombstone_retention",
+        // Shorter than an outage that anybody plans for, deletions would come back with the replica.
+        Duration { min: "1m", max: "3660d" },
+        Default("10d"),
+        "How long a replica remembers keys that were there and are gone. Longer than any replica stays away.",
+    ),
     row("collections[].brakes", Section, Group, "Limits beyond which a run becomes a plan that you approve."),
     later("collections[].brakes.vanished_share_max", "The share of keys that may vanish in a day."),
     row(
@@ -255,7 +274,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     later("collections[].echo_ttl", "How long repairs are remembered for consumers of changes."),
     later("collections[].maintenance", "Windows in which nothing is written."),
     later("collections[].sweep", "Deletion of expired documents on all replicas."),
-    later("collections[].feed", "Reading the store's own change feed."),
+    row("collections[].feed", Section, Group, "The store's own feed of changes."),
+    row(
+        "collections[].feed.enabled",
+        Boolean,
+        Default("false"),
+        "Read it, where the store has one: a client's delete in it is certain, and needs no majority.",
+    ),
+    later("collections[].feed.allow_unbounded_wal", "Reading a feed that may fill the store's disk."),
     later("collections[].allow_cascade", "Repairs of tables whose rows delete others."),
     row("journal", Section, Group, "What each agent's journal keeps."),
     row("journal.before_images", Boolean, Default("true"), "Keep the rows that repairs replace, for `undo`."),

@@ -64,6 +64,7 @@ pub(super) fn root(shard: u8) -> Root {
         as_of: WallMicros(1_790_000_000_000_000),
         incarnation: 77,
         unreadable: 0,
+        memory: NodeHash([3; 16]),
     }
 }
 
@@ -136,6 +137,11 @@ impl Peer for FakePeer {
     async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError> {
         self.hear(&request)?;
         Ok(vec![Key::integer(7), Key::text("7".repeat(1 + self.padding_bytes))])
+    }
+
+    async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {
+        self.hear(&request)?;
+        Ok(LedgerReply::default())
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {
@@ -217,6 +223,10 @@ impl v1::peer_server::Peer for Liar {
 
     async fn keys(&self, _: Request<v1::KeysRequest>) -> Answer<v1::KeysReply> {
         Ok(Response::new(v1::KeysReply { keys: vec![v1::Key::default()] }))
+    }
+
+    async fn ledger(&self, _: Request<v1::LedgerRequest>) -> Answer<v1::LedgerReply> {
+        Ok(Response::new(v1::LedgerReply { memories: vec![], truncated: true }))
     }
 
     async fn read(&self, _: Request<v1::ReadRequest>) -> Answer<v1::ReadReply> {

@@ -1,0 +1,269 @@
+//! The ledger of one replica: what the journal remembers of keys that are gone, how much of it is certain, and what
+//! a repair wrote. Blocking, where it is not said otherwise.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use selfsame_core::merkle::{Node, NodeHash};
+use selfsame_core::{
+    Certainty, Document, Entry, EntryDigest, Evidence, Fingerprinter, Key, KeyDigest, LastSeen, Moment,
+    RepairId, RowDigest, ShardCount, ShardId, Tombstone, TombstoneOwner, Unreadable,
+};
+use selfsame_journal::{IntentOutcome, JournalError, LedgerStep, Memory, MemoryChange, OutcomeWritten};
+use selfsame_store::Read;
+use selfsame_wire::limits::MEMORIES_MAX;
+use selfsame_wire::message::{KeyMemory, LedgerReply};
+
+use super::replica::{LocalReplica, LocalReplicaParts};
+use crate::peer::PeerError;
+
+/// Memories that are read from the journal at a time.
+const MEMORIES_PER_READ: usize = 1_000;
+
+/// For each shard the sum over the certain tombstones, and how much is remembered at all. Kept beside the journal,
+/// from which it can be computed.
+pub(super) struct MemorySums(Mutex<Sums>);
+
+struct Sums {
+    by_shard: Vec<Node>,
+    remembered: usize,
+}
+
+impl MemorySums {
+    /// Sums up a ledger. Cost: a read of all of it.
+    pub(super) fn read(parts: &LocalReplicaParts) -> Result<MemorySums, JournalError> {
+        let shards = parts.mapping.spec().shards;
+        let mut sums = Sums { by_shard: vec![Node::default(); shards.get() as usize], remembered: 0 };
+        let mut after = None;
+        loop {
+            let page = parts.journal.memories_after(
+                &parts.collection.name,
+                &parts.node,
+                after,
+                MEMORIES_PER_READ,
+            )?;
+            for Memory { key_digest, key, tombstone } in &page {
+                let sum = &mut sums.by_shard[key_digest.shard(shards).0 as usize];
+                *sum = with(*sum, parts.mapping.fingerprinter(), key, Some(tombstone));
+            }
+            sums.remembered += page.len();
+            after = page.last().map(|memory| memory.key_digest);
+            if page.len() < MEMORIES_PER_READ {
+                return Ok(MemorySums(Mutex::new(sums)));
+            }
+        }
+    }
+}
+
+fn summed(fingerprinter: &Fingerprinter, key: &Key, tombstone: Option<&Tombstone>) -> Option<EntryDigest> {
+    let tombstone = tombstone.filter(|tombstone| tombstone.certainty == Certainty::Certain)?;
+    Some(fingerprinter.tombstone_digest(key, tombstone.version, tombstone.came_back))
+}
+
+fn with(sum: Node, fingerprinter: &Fingerprinter, key: &Key, tombstone: Option<&Tombstone>) -> Node {
+    summed(fingerprinter, key, tombstone).map_or(sum, |digest| sum.with(&digest))
+}
+
+fn without(sum: Node, fingerprinter: &Fingerprinter, key: &Key, tombstone: Option<&Tombstone>) -> Node {
+    summed(fingerprinter, key, tombstone).map_or(sum, |digest| sum.without(&digest))
+}
+
+/// What a read of one key says to the ledger.
+pub(super) struct Seen<'a> {
+    pub(super) key: &'a Key,
+    pub(super) key_digest: KeyDigest,
+    pub(super) read: &'a Read,
+    /// What is remembered.
+    pub(super) memory: Option<&'a Tombstone>,
+    /// The row that the last repair left behind.
+    pub(super) repaired: Option<RowDigest>,
+    /// What the index held of a key that the read finds gone, where that is to be concluded.
+    pub(super) gone: Option<&'a Entry>,
+}
+
+impl Seen<'_> {
+    /// What the ledger is to make of it, if anything.
+    fn step(&self, moment: Moment) -> Option<LedgerStep> {
+        match self.read {
+            Read::Live(document) => {
+                let memory = self.memory?;
+                let version = document.entry.version;
+                if self.repaired == Some(document.row_digest) {
+                    return Some(LedgerStep::Repaired(self.key_digest, version));
+                }
+                // What another replica told of is not undone by a row that this one has had all along.
+                let inserted = version > memory.version
+                    || (version == memory.version && memory.owner == TombstoneOwner::Own);
+                inserted.then_some(LedgerStep::Inserted(self.key_digest, version))
+            }
+            Read::Marked(document) => self.gone_by(Evidence::Mark(document.entry.version), moment),
+            Read::Absent => self.gone_by(Evidence::Vanished(last_seen(self.gone?)), moment),
+            Read::Unreadable(_) => None,
+        }
+    }
+
+    fn gone_by(&self, evidence: Evidence, moment: Moment) -> Option<LedgerStep> {
+        let tombstone = evidence.tombstone(moment)?;
+        if self.memory.is_some_and(|memory| memory.join(&tombstone).same_but_time(memory)) {
+            return None;
+        }
+        let (key, key_digest) = (self.key.clone(), self.key_digest);
+        Some(LedgerStep::Gone(Memory { key_digest, key, tombstone }))
+    }
+}
+
+/// What an entry says of its document.
+pub(super) fn last_seen(entry: &Entry) -> LastSeen {
+    LastSeen { version: entry.version, expiry: entry.expiry }
+}
+
+impl LocalReplica {
+    /// Takes in what reads saw; synced when it returns. Gives the memories that changed.
+    pub(super) fn take_in(
+        &self,
+        seen: &[Seen<'_>],
+    ) -> Result<HashMap<KeyDigest, Option<Tombstone>>, PeerError> {
+        let moment = self.moment();
+        let steps: Vec<LedgerStep> = seen.iter().filter_map(|seen| seen.step(moment)).collect();
+        let changes = self.note(&steps, None)?;
+        Ok(changes.into_iter().map(|change| (change.key_digest, change.after)).collect())
+    }
+
+    /// Writes to the ledger; synced when it returns. `feed` is how far the store's feed was read for it.
+    pub(super) fn note(
+        &self,
+        steps: &[LedgerStep],
+        feed: Option<u64>,
+    ) -> Result<Vec<MemoryChange>, PeerError> {
+        if steps.is_empty() && feed.is_none() {
+            return Ok(Vec::new());
+        }
+        let shards = self.parts.mapping.spec().shards;
+        // Held over the write, so that the sums are of what is written.
+        let mut sums = self.memory_sums.0.lock();
+        let changes = self
+            .parts
+            .journal
+            .note(&self.parts.collection.name, &self.parts.node, steps, feed)
+            .map_err(|error| self.broken(&error))?;
+        for MemoryChange { key_digest, key, before, after } in &changes {
+            let sum = &mut sums.by_shard[key_digest.shard(shards).0 as usize];
+            *sum = without(*sum, self.fingerprinter(), key, before.as_ref());
+            *sum = with(*sum, self.fingerprinter(), key, after.as_ref());
+            sums.remembered += usize::from(after.is_some());
+            sums.remembered -= usize::from(before.is_some());
+        }
+        Ok(changes)
+    }
+
+    /// The sum over a shard's certain tombstones, as it travels.
+    pub(super) fn memory_hash(&self, shard: ShardId) -> NodeHash {
+        let sums = self.memory_sums.0.lock();
+        self.fingerprinter().node_hash(&sums.by_shard.get(shard.0 as usize).copied().unwrap_or_default())
+    }
+
+    /// Takes in what a page of a scan says to the ledger: marked rows are gone, and rows that are live again end what
+    /// was remembered of them. Cost: a look into the ledger for each row, unless it is empty and nothing is marked.
+    pub(super) fn take_in_page(&self, rows: &[Result<Document, Unreadable>]) -> Result<(), PeerError> {
+        let empty = self.memory_sums.0.lock().remembered == 0;
+        let of_interest = |document: &&Document| document.marked || !empty;
+        let documents: Vec<&Document> = rows.iter().flatten().filter(of_interest).collect();
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let digests: Vec<KeyDigest> = documents.iter().map(|document| document.key_digest).collect();
+        let remembered = self.memories(&digests)?;
+        let repaired = self.last_repairs(&digests)?;
+        let told: Vec<(usize, Read)> = documents
+            .iter()
+            .enumerate()
+            .filter(|(at, document)| document.marked || remembered[*at].is_some())
+            .map(|(at, document)| (at, Read::of_row(Ok((*document).clone()))))
+            .collect();
+        let seen: Vec<Seen<'_>> = told
+            .iter()
+            .map(|(at, read)| Seen {
+                key: &documents[*at].entry.key,
+                key_digest: digests[*at],
+                read,
+                memory: remembered[*at].as_ref(),
+                repaired: repaired[*at],
+                gone: None,
+            })
+            .collect();
+        self.take_in(&seen).map(|_| ())
+    }
+
+    /// The certain tombstones of a shard, after a key digest. Cost: a read of the ledger from there on.
+    pub(super) fn list_memories(
+        &self,
+        shard: ShardId,
+        mut after: Option<KeyDigest>,
+    ) -> Result<LedgerReply, PeerError> {
+        let shards: ShardCount = self.parts.mapping.spec().shards;
+        let mut reply = LedgerReply::default();
+        loop {
+            let page = self.parts.journal.memories_after(
+                &self.parts.collection.name,
+                &self.parts.node,
+                after,
+                MEMORIES_PER_READ,
+            );
+            let page = page.map_err(|error| self.broken(&error))?;
+            let last = page.len() < MEMORIES_PER_READ;
+            after = page.last().map(|memory| memory.key_digest);
+            for Memory { key_digest, key, tombstone } in page {
+                if key_digest.shard(shards) == shard && tombstone.certainty == Certainty::Certain {
+                    reply.memories.push(KeyMemory { key, tombstone });
+                }
+            }
+            if last {
+                return Ok(reply);
+            }
+            if reply.memories.len() + MEMORIES_PER_READ > MEMORIES_MAX {
+                reply.truncated = true;
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Remembers what other replicas know for certain.
+    pub(super) fn join_memories(&self, memories: Vec<KeyMemory>) -> Result<(), PeerError> {
+        let step = |memory: KeyMemory| {
+            let tombstone = memory.tombstone.received()?;
+            let key_digest = self.fingerprinter().key_digest(&memory.key);
+            Some(LedgerStep::Gone(Memory { key_digest, key: memory.key, tombstone }))
+        };
+        let steps: Vec<LedgerStep> = memories.into_iter().filter_map(step).collect();
+        self.note(&steps, None).map(|_| ())
+    }
+
+    /// What the ledger remembers of each key.
+    pub(super) fn memories(&self, keys: &[KeyDigest]) -> Result<Vec<Option<Tombstone>>, PeerError> {
+        let journal = &self.parts.journal;
+        let memories = journal.memories(&self.parts.collection.name, &self.parts.node, keys);
+        memories.map_err(|error| self.broken(&error))
+    }
+
+    /// The row that the last repair of each key left behind.
+    pub(super) fn last_repairs(&self, keys: &[KeyDigest]) -> Result<Vec<Option<RowDigest>>, PeerError> {
+        let journal = &self.parts.journal;
+        let repairs = journal.last_repair(&self.parts.collection.name, &self.parts.node, keys);
+        repairs.map_err(|error| self.broken(&error))
+    }
+
+    /// Says what became of intents. An intent that is not there, though its repair was made, is a broken journal.
+    pub(super) fn record_outcomes(&self, outcomes: &[(RepairId, IntentOutcome)]) -> Result<(), PeerError> {
+        let written = self.parts.journal.write_outcomes(outcomes).map_err(|error| self.broken(&error))?;
+        if written.contains(&OutcomeWritten::NoIntent) {
+            return Err(self.broken(&"an outcome without an intent"));
+        }
+        Ok(())
+    }
+
+    /// The time at which this agent concludes. An expiry that lies within the clocks' difference is told apart by
+    /// the owner, whose moment knows that difference.
+    pub(super) fn moment(&self) -> Moment {
+        Moment { now: self.parts.clock.now(), skew: 0 }
+    }
+}

@@ -1,0 +1,106 @@
+//! Agents that answer one kind of call wrongly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use selfsame_agent::local::LocalAgent;
+use selfsame_agent::peer::{Peer, PeerError};
+use selfsame_core::merkle::NodeHash;
+use selfsame_core::{AgentName, Key, NodeName};
+use selfsame_wire::message::*;
+
+use super::World;
+
+/// An agent as a peer that answers one kind of call wrongly.
+pub struct Faulty {
+    agent: Arc<LocalAgent>,
+    fault: PeerFault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerFault {
+    /// It takes its time to vote.
+    Far,
+    OtherSettings,
+    Descend,
+    Elements,
+    Keys,
+    Ledger,
+}
+
+impl Faulty {
+    fn fails(&self, call: PeerFault) -> Result<(), PeerError> {
+        if self.fault != call {
+            return Ok(());
+        }
+        Err(PeerError::Unreachable { agent: self.agent.name().clone(), why: "on purpose".into() })
+    }
+}
+
+#[async_trait]
+impl Peer for Faulty {
+    fn name(&self) -> &AgentName {
+        self.agent.name()
+    }
+    async fn hello(&self, hello: Hello) -> Result<Hello, PeerError> {
+        let mut reply = self.agent.hello(hello).await?;
+        if self.fault == PeerFault::OtherSettings {
+            reply.collections[0].config[0] ^= 1;
+        }
+        Ok(reply)
+    }
+    async fn ballot(&self, request: BallotRequest) -> Result<Vec<Ballot>, PeerError> {
+        if self.fault == PeerFault::Far {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.agent.ballot(request).await
+    }
+    async fn complete(&self, request: CompleteRequest) -> Result<(), PeerError> {
+        self.agent.complete(request).await
+    }
+    async fn start(&self, request: StartRequest) -> Result<Share, PeerError> {
+        self.agent.start(request).await
+    }
+    async fn scan(&self, request: ScanRequest) -> Result<Vec<(NodeName, ScanState)>, PeerError> {
+        self.agent.scan(request).await
+    }
+    async fn roots(&self, request: RootsRequest) -> Result<Vec<NodeRoots>, PeerError> {
+        self.agent.roots(request).await
+    }
+    async fn descend(&self, request: DescendRequest) -> Result<Vec<NodeHash>, PeerError> {
+        self.fails(PeerFault::Descend)?;
+        self.agent.descend(request).await
+    }
+    async fn elements(&self, request: ElementsRequest) -> Result<ElementsReply, PeerError> {
+        self.fails(PeerFault::Elements)?;
+        self.agent.elements(request).await
+    }
+    async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError> {
+        self.fails(PeerFault::Keys)?;
+        self.agent.keys(request).await
+    }
+    async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {
+        self.fails(PeerFault::Ledger)?;
+        self.agent.ledger(request).await
+    }
+    async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {
+        self.agent.read(request).await
+    }
+    async fn fetch(&self, request: FetchRequest) -> Result<FetchReply, PeerError> {
+        self.agent.fetch(request).await
+    }
+    async fn apply(&self, request: ApplyRequest) -> Result<Vec<ApplyOutcome>, PeerError> {
+        self.agent.apply(request).await
+    }
+    fn wire_bytes(&self) -> u64 {
+        0
+    }
+}
+
+pub fn with_fault(world: &World, faulty: &[usize], fault: PeerFault) -> Vec<Arc<dyn Peer>> {
+    let peer = |(at, agent): (usize, &Arc<LocalAgent>)| -> Arc<dyn Peer> {
+        if faulty.contains(&at) { Arc::new(Faulty { agent: agent.clone(), fault }) } else { agent.clone() }
+    };
+    world.agents.iter().enumerate().map(peer).collect()
+}
