@@ -74,8 +74,8 @@ fn a_wrong_fleet_file_is_refused_by_every_command_before_anything_is_touched() {
     };
     let cases = [
         (in_collection("    shard: 4"), "shard: 4", "unknown setting `shard`"),
-        (in_collection("    deletion: { field: deleted_at, unit: ms }"), "deletion:", "not built yet"),
-        (in_collection("    tombstone_retention: 10d"), "tombstone_retention", "not built yet"),
+        (in_collection("    sweep: every 1h"), "sweep:", "not built yet"),
+        (in_collection("    echo_ttl: 5m"), "echo_ttl", "not built yet"),
         (in_collection("    shards: 8"), "shards: 8", "shards"),
         (good.replace("node-b, node-c]", "node-b, node-x]"), "node-x]", "there is no node `node-x`"),
         (good.replace("settle: 200ms", "settle: 200"), "settle: 200", "`200` is not a duration"),
@@ -461,19 +461,25 @@ fn a_file_replaced_by_garbage_under_a_running_agent_is_unreachable_and_the_other
 fn an_agent_that_cannot_start_says_why_and_what_to_do() {
     let mut fleet = Fleet::builder().rows(&rows()).prepare();
     let before: Vec<_> = (0..3).map(|node| dump(&fleet, node)).collect();
-    let refused = |answer: &Answer, says: &str| {
-        assert!(matches!(answer.code, Some(64 | 70)), "{answer:?}");
+    let refused = |answer: &Answer, code: i32, says: &str| {
+        assert_eq!(answer.code, Some(code), "{answer:?}");
         assert!(answer.stderr.contains(says) && answer.stderr.contains("hint: "), "`{says}` in {answer:?}");
         assert!(!answer.stderr.contains("panicked"), "{answer:?}");
     };
     let taken = TcpListener::bind(("127.0.0.1", fleet.port(0))).unwrap();
-    refused(&fleet.cli(&["agent", "--name", "a"]), &format!("127.0.0.1:{}", fleet.port(0)));
+    refused(&fleet.cli(&["agent", "--name", "a"]), 64, &format!("127.0.0.1:{}", fleet.port(0)));
+    drop(taken);
+    let taken = TcpListener::bind(("127.0.0.1", fleet.http_port(0))).unwrap();
+    refused(&fleet.cli(&["agent", "--name", "a"]), 64, &format!("127.0.0.1:{}", fleet.http_port(0)));
     drop(taken);
     fs::write(fleet.data(1), "a file where a directory should be").unwrap();
-    refused(&fleet.cli(&["agent", "--name", "b"]), "data directory b");
+    let no_directory = fleet.cli(&["agent", "--name", "b"]);
+    refused(&no_directory, 64, "data directory b: it is no directory");
+    assert_eq!(no_directory.stderr.lines().count(), 1, "{no_directory:?}");
     fs::create_dir(fleet.data(2)).unwrap();
     fs::write(fleet.data(2).join("journal.db"), "certainly no journal\n".repeat(300)).unwrap();
-    refused(&fleet.cli(&["agent", "--name", "c"]), "journal.db");
+    // A damaged journal is more than a matter of settings.
+    refused(&fleet.cli(&["agent", "--name", "c"]), 70, "journal.db");
     for (node, before) in before.iter().enumerate().skip(1) {
         let rows = |dump: &[String]| {
             dump.iter().filter(|row| row.starts_with("products")).cloned().collect::<Vec<_>>()
@@ -489,6 +495,6 @@ fn an_agent_that_cannot_start_says_why_and_what_to_do() {
         yaml = yaml.replace(&format!(":{port}\""), &format!(":{free}\""));
     }
     fs::write(fleet.folder().join("second.yaml"), yaml).unwrap();
-    refused(&fleet.command(&["agent", "--name", "a", "--config", "second.yaml"]), "journal.db");
+    refused(&fleet.command(&["agent", "--name", "a", "--config", "second.yaml"]), 64, "journal.db");
     assert_eq!(fleet.cli(&["status"]).code, Some(2), "the first goes on");
 }

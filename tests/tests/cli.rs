@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use selfsame_tests::{Answer, Contents, Fleet, Signal, put, wait};
+use rusqlite::Connection;
+use selfsame_tests::{Answer, Contents, Fleet, Signal, binary, put, wait};
 use serde_json::Value;
 
 fn rows(count: usize) -> Contents {
@@ -278,4 +282,270 @@ fn a_run_whose_agent_is_lost_is_unknown_and_never_a_success() {
         assert_eq!(answer.code, Some(2), "{by}: {answer:?}");
         assert!(answer.stderr.contains("hint: "), "{by}: {answer:?}");
     }
+}
+
+#[test]
+fn a_run_that_nobody_waits_for_is_one_object_too() {
+    let fleet = Fleet::builder().rows(&rows(10)).start();
+    let begun = data(&fleet.cli(&["run", "--output", "json"]), 0);
+    assert_has(&begun, &["version", "run", "collection", "state"]);
+    assert_eq!((&begun["collection"], &begun["state"]), (&"products".into(), &"started".into()), "{begun}");
+    let run = begun["run"].as_str().unwrap().to_owned();
+    let ended = wait::until(Duration::from_secs(20), "the run has ended", || {
+        let shown = fleet.cli(&["show", &run, "--output", "json"]);
+        (shown.code == Some(0) && shown.json()["state"] == "finished").then(|| shown.json())
+    });
+    assert_eq!(ended["run"], run.as_str());
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_command_quietly() {
+    let fleet = Fleet::builder().rows(&rows(10)).prepare();
+    for command in [
+        &["config", "check", "fleet.yaml"][..],
+        &["config", "defaults"],
+        &["config", "schema"],
+        &["completions", "bash"],
+        &["diff", "--direct"],
+        &["diff", "--direct", "--output", "json"],
+        &["explain", "products", "key-0001", "--direct"],
+        &["setup", "sqlite", "--print-sql"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = Command::new(binary())
+            .args(command)
+            .current_dir(fleet.folder())
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(141), "{command:?}: {ended:?}");
+        assert!(ended.stderr.is_empty(), "{command:?}: {ended:?}");
+    }
+}
+
+/// A fleet whose repairs all wait for approval, with what differs on node-c; the run that found it.
+fn waiting_for_approval(keys: &[&str]) -> (Fleet, String) {
+    let fleet =
+        Fleet::builder().setting("settle", "50ms").setting("repair", "approve").rows(&rows(100)).start();
+    let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    skip(&fleet, 2, &keys, 2);
+    let run = fleet.pass()["run"].as_str().unwrap().to_owned();
+    (fleet, run)
+}
+
+/// The shortest beginning of an id that no other run of the fleet has, four digits at least.
+fn beginning<'a>(fleet: &Fleet, run: &'a str) -> &'a str {
+    let runs = fleet.cli(&["runs", "--output", "json"]).json();
+    let others: Vec<String> =
+        runs.as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect();
+    let shared = |length: &usize| others.iter().filter(|id| id.starts_with(&run[..*length])).count() > 1;
+    let length = (4..run.len()).find(|length| !shared(length)).unwrap();
+    &run[..length]
+}
+
+#[test]
+fn what_begins_one_id_in_the_fleet_stands_for_it() {
+    let (mut fleet, run) = waiting_for_approval(&["key-0001", "key-0050"]);
+    let short = beginning(&fleet, &run);
+    assert_eq!(
+        data(&fleet.cli(&["show", &short.to_uppercase(), "--output", "json"]), 0)["run"],
+        run.as_str()
+    );
+    let listed = data(&fleet.cli(&["runs", short, "--output", "json"]), 0);
+    assert_eq!(
+        (listed.as_array().map(Vec::len), &listed[0]["run"]),
+        (Some(1), &run.as_str().into()),
+        "{listed}"
+    );
+
+    // Who may not write now says so, and nothing is lost.
+    let before = fleet.contents(2);
+    assert_eq!(fleet.cli(&["pause"]).code, Some(0));
+    let paused = fleet.cli(&["approve", short]);
+    assert_eq!((paused.code, paused.stdout.as_str()), (Some(64), ""), "{paused:?}");
+    assert!(paused.stderr.contains("repairs are paused; hint: selfsame resume"), "{paused:?}");
+    assert_eq!(fleet.contents(2), before);
+    assert_eq!(fleet.cli(&["resume"]).code, Some(0));
+    let approved = data(&fleet.cli(&["approve", short, "--output", "json"]), 0);
+    assert_eq!((&approved["planned"], &approved["repaired"]), (&2.into(), &2.into()), "{approved}");
+    let nothing_left = fleet.cli(&["drop", short]);
+    assert_eq!(nothing_left.code, Some(1), "{nothing_left:?}");
+
+    // What is unique in each journal is not unique in the fleet.
+    let twin = format!("{}{}", &run[..run.len() - 4], if run.ends_with("0000") { "1111" } else { "0000" });
+    assert!(fleet.terminate(1).success());
+    let id: String = twin.chars().filter(|digit| *digit != '-').collect();
+    let journal = Connection::open(fleet.data(1).join("journal.db")).unwrap();
+    let copy = format!(
+        "INSERT INTO run(run, collection, slot, owner, started, finished, dry_run)
+         SELECT x'{id}', collection, slot, owner, started, finished, dry_run FROM run LIMIT 1"
+    );
+    assert_eq!(journal.execute(&copy, []).unwrap(), 1);
+    drop(journal);
+    fleet.start(1);
+    let shared = &run[..run.len() - 5];
+    for command in ["show", "runs", "approve", "drop"] {
+        let ambiguous = fleet.cli(&[command, shared]);
+        assert_eq!((ambiguous.code, ambiguous.stdout.as_str()), (Some(64), ""), "{command}: {ambiguous:?}");
+        for candidate in [&run, &twin] {
+            assert!(ambiguous.stderr.contains(candidate), "{command} lists {candidate}: {ambiguous:?}");
+        }
+        for (wrong, says) in
+            [(&run[..3], "at least 4 characters"), ("00000000-0", "knows a run `00000000-0`")]
+        {
+            let answer = fleet.cli(&[command, wrong]);
+            assert_eq!(answer.code, Some(64), "{command} {wrong}: {answer:?}");
+            assert!(
+                answer.stderr.contains(says) && answer.stderr.contains("hint: "),
+                "{command}: {answer:?}"
+            );
+        }
+    }
+    assert_eq!(data(&fleet.cli(&["show", &twin, "--output", "json"]), 0)["run"], twin.as_str());
+}
+
+#[test]
+fn runs_and_show_say_what_waits_and_what_cannot_be_read() {
+    let (fleet, _) = waiting_for_approval(&["key-0001", "key-0002", "key-0003"]);
+    put(&fleet.open(2), "key-0009", 2, "{\"a\":");
+    skip(&fleet, 2, &["key-0009".to_owned()], 3);
+    let ran = fleet.pass();
+    assert_eq!((&ran["planned_repairs"], &ran["unreadable"]), (&3.into(), &1.into()), "{ran}");
+    assert!(ran["planned"]["approve_mode"].as_u64() > Some(0), "{ran}");
+    let run = ran["run"].as_str().unwrap();
+    let listed = data(&fleet.cli(&["runs", "--output", "json"]), 0)[0].clone();
+    let shown = data(&fleet.cli(&["show", run, "--output", "json"]), 0);
+    for told in [&listed, &shown] {
+        for member in ["run", "planned", "planned_repairs", "unreadable", "unknown", "verdict"] {
+            assert_eq!(told[member], ran[member], "{member}: {told}");
+        }
+    }
+    let listed = fleet.cli(&["runs"]).stdout;
+    let row = listed.lines().find(|line| line.contains(&run[..8])).unwrap();
+    assert!(row.contains("3: approve_mode"), "{listed}");
+    let shown = fleet.cli(&["show", run]).stdout;
+    for says in ["3 repairs wait for approval; hint: ", "1 document cannot be read", "approve_mode"] {
+        assert!(shown.contains(says), "{says}: {shown}");
+    }
+    let dry = data(&fleet.cli(&["diff", "--output", "json"]), 1);
+    let dry = data(&fleet.cli(&["show", dry["run"].as_str().unwrap(), "--output", "json"]), 0);
+    assert!(dry["planned"]["dry_run"].as_u64() > Some(0) && dry["planned_repairs"] == 0, "{dry}");
+
+    // What is decided waits no more.
+    assert_eq!(fleet.cli(&["drop", run]).code, Some(0));
+    let after = data(&fleet.cli(&["show", run, "--output", "json"]), 0);
+    assert_eq!(
+        (&after["planned"], &after["planned_repairs"]),
+        (&serde_json::json!({}), &0.into()),
+        "{after}"
+    );
+    assert!(fleet.cli(&["show", run]).stdout.contains("nothing of what it planned waits"), "{after}");
+}
+
+#[test]
+fn status_names_the_silent_and_says_how_old_its_verdicts_are() {
+    let mut fleet = Fleet::builder().setting("settle", "50ms").rows(&rows(40)).start();
+    fleet.passes_until_in_sync(2);
+    let status = data(&fleet.cli(&["status", "--output", "json"]), 0);
+    let products = &status["collections"][0];
+    assert!(products["verdict_at"].is_string() && products["next_run_at"].is_string(), "{status}");
+    assert!(products["verdict_age_ms"].as_u64().is_some_and(|age| age < 60_000), "{status}");
+    assert_eq!(status["silent_agents"], serde_json::json!([]), "{status}");
+    let text = fleet.cli(&["status"]).stdout;
+    assert!(text.contains("; compared ") && text.contains(", next in "), "{text}");
+
+    fleet.kill(2);
+    let answer = fleet.cli(&["status", "--output", "json"]);
+    let status = answer.json();
+    let address = format!("127.0.0.1:{}", fleet.port(2));
+    let silent = &status["silent_agents"][0];
+    assert_eq!((&silent["agent"], &silent["address"]), (&"c".into(), &address.as_str().into()), "{status}");
+    assert!(silent["why"].as_str().is_some_and(|why| !why.is_empty()), "{status}");
+    // Of its shards nothing is known because it is silent, and not because nobody has looked.
+    let unknown = names(&status["collections"][0]["unknown"]);
+    assert_eq!(unknown, BTreeSet::from(["unreachable"]), "{status}");
+    let text = fleet.cli(&["status"]).stdout;
+    let row = text.lines().find(|line| line.contains(&address)).unwrap();
+    assert!(row.contains("silent: ") && row.contains("node-c"), "{text}");
+    let replica = text.lines().find(|line| line.contains("no answer")).unwrap();
+    assert!(replica.contains("node-c"), "{text}");
+}
+
+#[test]
+fn a_log_in_a_file_has_no_colours() {
+    let mut fleet = Fleet::builder().rows(&rows(10)).prepare();
+    // Set but empty is as good as not set.
+    fleet.start_with(0, &[("NO_COLOR", ""), ("SELFSAME_LOG", "debug")]);
+    let said = fleet.said(0);
+    assert!(said.contains("DEBUG") && !said.contains('\u{1b}'), "{said}");
+}
+
+#[cfg(unix)]
+mod on_disk {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    /// Everything below a directory; the stores of indexes make their own files, and lie in private directories.
+    fn below(path: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()) {
+            let of_store = entry.file_name().unwrap().to_string_lossy().starts_with("db-");
+            if entry.is_dir() && !of_store {
+                below(&entry, found);
+            }
+            found.extend((!of_store).then_some(entry));
+        }
+    }
+
+    #[test]
+    fn nobody_else_looks_into_what_an_agent_keeps() {
+        let fleet = Fleet::builder().rows(&rows(10)).start();
+        let data = fleet.data(0);
+        let mut kept = vec![data.clone()];
+        below(&data, &mut kept);
+        for name in ["journal.db", "journal.db-wal", "index", "lock", "anchor"] {
+            assert!(kept.iter().any(|path| path.ends_with(name)), "{name} in {kept:?}");
+        }
+        for path in kept {
+            assert_eq!(mode(&path), if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+        }
+        assert!(!fleet.said(0).contains("chmod"), "{}", fleet.said(0));
+    }
+
+    #[test]
+    fn a_directory_into_which_others_may_look_is_named_once() {
+        let mut fleet = Fleet::builder().rows(&rows(10)).prepare();
+        fs::create_dir(fleet.data(0)).unwrap();
+        fs::set_permissions(fleet.data(0), fs::Permissions::from_mode(0o755)).unwrap();
+        fleet.start(0);
+        let said = fleet.said(0);
+        let hint = format!("hint: chmod -R go= '{}'", fleet.data(0).display());
+        assert_eq!(said.matches(&hint).count(), 1, "{said}");
+        assert_eq!(mode(&fleet.data(0)), 0o755, "it is its owner's to change");
+    }
+}
+
+#[test]
+fn shells_and_editors_are_told_what_there_is() {
+    let fleet = Fleet::builder().prepare();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = fleet.command(&["completions", shell]);
+        assert_eq!((script.code, script.stderr.as_str()), (Some(0), ""), "{shell}: {script:?}");
+        assert!(
+            script.stdout.contains("selfsame") && script.stdout.contains("explain"),
+            "{shell}: {script:?}"
+        );
+    }
+    let schema = data(&fleet.command(&["config", "schema"]), 0);
+    assert_eq!(schema["additionalProperties"], false, "{schema}");
+    let collection = &schema["properties"]["collections"]["items"];
+    assert_eq!(collection["additionalProperties"], false, "{collection}");
+    assert_has(&collection["properties"], &["name", "source", "key", "brakes", "repair"]);
 }

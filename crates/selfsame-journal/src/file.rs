@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::{JournalError, schema};
 
@@ -37,12 +37,24 @@ pub(crate) fn open(path: &Path) -> Result<Connection, JournalError> {
                     return Err(damaged(&format!("the file is gone, but its {suffix} is there")));
                 }
             }
-            create(path)?;
+            create(path).map_err(|error| as_refusal(error, path))?;
             tracing::info!(path = %path.display(), "journal made");
         }
         Err(error) => return Err(io(error)),
     }
-    prepare(path).map_err(|error| error.at(path))
+    prepare(path).map_err(|error| as_refusal(error, path).at(path))
+}
+
+/// What the engine reports of a file or directory that may not be read or written, as what it is, with its path.
+fn as_refusal(error: JournalError, path: &Path) -> JournalError {
+    let JournalError::Sqlite(error) = error else { return error };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            let source = io::Error::new(io::ErrorKind::PermissionDenied, error.to_string());
+            JournalError::Io { path: path.to_owned(), source }
+        }
+        _ => JournalError::Sqlite(error),
+    }
 }
 
 /// SQLite reads the end of a page that is not there as zeros. Where no log may bring the rest, the file must be
@@ -89,7 +101,7 @@ fn create(path: &Path) -> Result<(), JournalError> {
             _ => {}
         }
     }
-    File::create_new(&draft).map_err(io)?;
+    private_file(&draft).map_err(io)?;
     let mut connection = Connection::open_with_flags(&draft, flags())?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -99,6 +111,16 @@ fn create(path: &Path) -> Result<(), JournalError> {
     fs::rename(&draft, path).map_err(io)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)
+}
+
+/// Makes a file that its owner alone may read: it will hold whole rows. SQLite gives the files beside it, its
+/// write-ahead log among them, the same mode (<https://www.sqlite.org/src/file/src/os_unix.c>, `findCreateFileMode`).
+fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn flags() -> OpenFlags {
@@ -152,6 +174,32 @@ fn prepare(path: &Path) -> Result<Connection, JournalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_written_is_the_file_systems_refusal() {
+        let refused = |code| {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            as_refusal(error.into(), Path::new("journal.db"))
+        };
+        for code in [rusqlite::ffi::SQLITE_CANTOPEN, rusqlite::ffi::SQLITE_READONLY] {
+            assert!(matches!(refused(code), JournalError::Io { .. }), "{code}");
+        }
+        assert!(matches!(refused(rusqlite::ffi::SQLITE_FULL), JournalError::Sqlite(_)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_its_owner_reads_the_journal_and_its_log() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal.db");
+        let connection = open(&path).unwrap();
+        connection.execute("INSERT INTO fact(name, value) VALUES ('x', 'y')", []).unwrap();
+        for file in [path.clone(), beside(&path, "-wal")] {
+            let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode, 0o600, "{}", file.display());
+        }
+    }
 
     #[test]
     fn every_commit_is_synced_and_references_are_checked() {

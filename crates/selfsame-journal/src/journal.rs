@@ -1,5 +1,7 @@
 //! The journal itself: one connection behind a mutex, transactions that are synced before they return.
 
+mod outcomes;
+
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;

@@ -1,9 +1,9 @@
 //! Asking a fleet: the configured agents are dialled in order, and the first that answers asks the rest.
 
 use std::future::Future;
-use std::io::Write as _;
 use std::time::Duration;
 
+use selfsame_agent::operator::reason;
 use selfsame_wire::channel::{self, ChannelOptions};
 use selfsame_wire::v1;
 use selfsame_wire::v1::operator_client::OperatorClient;
@@ -12,6 +12,7 @@ use tonic::{Code, Response, Status};
 
 use crate::command::Usage;
 use crate::config::FleetConfig;
+use crate::output::talk;
 
 /// How long dialling one agent may take.
 const DIAL_WITHIN: Duration = Duration::from_secs(2);
@@ -53,21 +54,9 @@ where
     anyhow::bail!(NobodyAnswered(unanswered.join("\n")))
 }
 
-/// The innermost reason, which says more than that a transport had an error.
-fn reason(status: &Status) -> String {
-    let mut reason: Option<&dyn std::error::Error> = std::error::Error::source(status);
-    let mut text = status.message().to_owned();
-    while let Some(error) = reason {
-        text = error.to_string();
-        reason = error.source();
-    }
-    text
-}
-
-/// Names the agents that did not answer the one that did.
-pub(crate) fn tell_silent(silent: &[v1::SilentAgent]) -> anyhow::Result<()> {
+/// Names the agents whose part is missing in an answer: those that did not answer the one that did, or would not.
+pub(crate) fn tell_silent(silent: &[v1::SilentAgent]) {
     for agent in silent {
-        writeln!(std::io::stderr(), "agent {} at {} was silent: {}", agent.agent, agent.address, agent.why)?;
+        talk(&format!("agent {} at {} is missing here: {}", agent.agent, agent.address, agent.why));
     }
-    Ok(())
 }

@@ -8,14 +8,14 @@ mod direct;
 mod output;
 mod stores;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use command::{INTERNAL, USAGE};
+use command::{INTERNAL, NOBODY_READS, USAGE};
 
 /// Keeps the replicas of document collections selfsame
 #[derive(Debug, Parser)]
@@ -57,6 +57,8 @@ enum Command {
     Setup(command::setup::SetupArgs),
     /// Look at configuration files
     Config(command::config::ConfigArgs),
+    /// Print a shell's completions of these commands
+    Completions(command::completions::CompletionsArgs),
 }
 
 fn main() -> ExitCode {
@@ -72,7 +74,10 @@ fn main() -> ExitCode {
         }
     };
     run(&cli.command).unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "selfsame: {error:#}");
+        if error.is::<output::Closed>() {
+            return ExitCode::from(NOBODY_READS);
+        }
+        output::talk(&format!("selfsame: {error:#}"));
         ExitCode::from(match () {
             () if error.is::<command::Usage>() => USAGE,
             // Nobody answered: nothing is known.
@@ -85,6 +90,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Config(args) => command::config::run(args),
+        Command::Completions(args) => command::completions::run::<Cli>(args),
         Command::Demo(args) => demo::run(args),
         Command::Agent(args) => runtime()?.block_on(command::agent::run(args)),
         Command::Status(args) => runtime()?.block_on(command::status::run(args)),
@@ -107,12 +113,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")
 }
 
-/// Logs go to stderr, warnings and worse unless `SELFSAME_LOG` says otherwise.
+/// Logs go to stderr, warnings and worse unless `SELFSAME_LOG` says otherwise. Into a file they have no colours.
 fn talk_to_stderr() {
     let filter = EnvFilter::try_from_env("SELFSAME_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(output::has_colours(&io::stderr()))
         .with_target(false)
         .compact()
         .init();

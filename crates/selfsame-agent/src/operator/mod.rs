@@ -3,6 +3,7 @@
 
 mod explain;
 mod holding;
+mod lookup;
 mod plans;
 mod records;
 mod run;
@@ -30,7 +31,7 @@ use crate::settings::{CollectionSettings, FleetSettings};
 use crate::supervisor::Supervisor;
 
 pub use explain::described;
-pub use siblings::Sibling;
+pub use siblings::{Sibling, reason};
 
 /// What the operator API of an agent stands on.
 pub struct OperatorParts {

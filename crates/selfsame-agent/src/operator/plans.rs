@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use selfsame_core::RunId;
+use selfsame_core::{RunId, WallMicros};
 use selfsame_journal::PlanRow;
 use selfsame_wire::v1;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::OperatorService;
+use super::siblings::Heard;
 
 /// How long an owner may take to carry out its share of a plan.
 const APPROVED_WITHIN: Duration = Duration::from_secs(600);
@@ -27,7 +28,7 @@ impl OperatorService {
         let now = self.parts.clock.now();
         let rows = self.journal(|journal| journal.plans()).await?;
         let of_collection = |row: &&PlanRow| only.as_ref().is_none_or(|only| row.plan.id.collection == *only);
-        let pending = |row: &&PlanRow| row.counts.pending > 0 && row.plan.expires > now;
+        let pending = |row: &&PlanRow| waits(row, now);
         let mut plans: BTreeMap<String, v1::Plan> = BTreeMap::new();
         for row in rows.iter().filter(of_collection).filter(pending) {
             let plan = plans.entry(row.plan.id.run.to_string()).or_insert_with(|| v1::Plan {
@@ -64,7 +65,44 @@ impl OperatorService {
         request: v1::ApproveRequest,
         forwarded: bool,
     ) -> Result<v1::ApproveReply, Status> {
-        let run = parse_run(&request.run)?;
+        let run = self.run_id(&request.run).await?;
+        let own = self.carry_out_own(run).await;
+        if forwarded {
+            return own;
+        }
+        let request = v1::ApproveRequest { run: run.to_string() };
+        let asked = self.hear_siblings(&request, APPROVED_WITHIN, |mut client, request| async move {
+            client.approve(request).await
+        });
+        let Heard { answers, mut refused, silent } = asked.await;
+        let mut reply = match own {
+            Ok(reply) => reply,
+            Err(status) if status.code() == Code::FailedPrecondition => {
+                refused.push((self.missing(&status), status));
+                v1::ApproveReply::default()
+            }
+            Err(status) => return Err(status),
+        };
+        for answer in answers {
+            let answer: v1::ApproveReply = answer;
+            reply.planned += answer.planned;
+            reply.repaired += answer.repaired;
+            reply.returned += answer.returned;
+            reply.settled += answer.settled;
+            reply.refused += answer.refused;
+        }
+        if reply.planned == 0
+            && let Some((_, status)) = refused.pop()
+        {
+            // Nobody did anything: why is all that there is to say.
+            return Err(Status::failed_precondition(status.message()));
+        }
+        reply.silent = silent.into_iter().chain(refused.into_iter().map(|(agent, _)| agent)).collect();
+        Ok(reply)
+    }
+
+    /// Carries out this agent's share of a plan. Refused as a failed precondition, if nothing may be written now.
+    async fn carry_out_own(&self, run: RunId) -> Result<v1::ApproveReply, Status> {
         let mut reply = v1::ApproveReply::default();
         for row in self.own_plans(run).await? {
             let carried_out = self.parts.owner.carry_out(&row.plan.id).await;
@@ -75,23 +113,17 @@ impl OperatorService {
             reply.settled += carried_out.settled;
             reply.refused += carried_out.refused;
         }
-        if !forwarded {
-            let asked =
-                self.ask_siblings_within(&request, APPROVED_WITHIN, |mut client, request| async move {
-                    client.approve(request).await
-                });
-            let (answers, silent) = asked.await;
-            for answer in answers {
-                let answer: v1::ApproveReply = answer;
-                reply.planned += answer.planned;
-                reply.repaired += answer.repaired;
-                reply.returned += answer.returned;
-                reply.settled += answer.settled;
-                reply.refused += answer.refused;
-            }
-            reply.silent = silent;
-        }
         Ok(reply)
+    }
+
+    /// This agent as one whose part is missing.
+    fn missing(&self, status: &Status) -> v1::SilentAgent {
+        let own = self.parts.fleet.agent(&self.parts.name);
+        v1::SilentAgent {
+            agent: self.parts.name.to_string(),
+            address: own.map(|own| own.grpc.clone()).unwrap_or_default(),
+            why: status.message().to_owned(),
+        }
     }
 
     pub(super) async fn drop_plan(
@@ -99,7 +131,7 @@ impl OperatorService {
         request: v1::DropRequest,
         forwarded: bool,
     ) -> Result<v1::DropReply, Status> {
-        let run = parse_run(&request.run)?;
+        let run = self.run_id(&request.run).await?;
         let mut dropped = 0;
         for row in self.own_plans(run).await? {
             let id = row.plan.id.clone();
@@ -108,6 +140,7 @@ impl OperatorService {
         }
         let mut reply = v1::DropReply { dropped, silent: Vec::new() };
         if !forwarded {
+            let request = v1::DropRequest { run: run.to_string() };
             let (answers, silent) = self
                 .ask_siblings(&request, |mut client, request| async move { client.drop(request).await })
                 .await;
@@ -124,10 +157,9 @@ impl OperatorService {
     }
 }
 
-fn parse_run(text: &str) -> Result<RunId, Status> {
-    text.parse().map_err(|_| {
-        Status::invalid_argument(format!("`{text}` is no run id; hint: `selfsame plan` lists them"))
-    })
+/// Whether a person may still say yes or no to something of a plan.
+pub(super) fn waits(row: &PlanRow, now: WallMicros) -> bool {
+    row.counts.pending > 0 && row.plan.expires > now
 }
 
 fn add_shard(plan: &mut v1::Plan, row: &PlanRow) {

@@ -1,14 +1,19 @@
 //! Past runs: each owner's journal has its share, and the shares add up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use selfsame_core::{Counts, ShardVerdict, WallMicros};
-use selfsame_journal::{Action, Counters, ItemOutcome, ItemRow, RunFilter, RunMatch, RunRow, ShardResult};
+use selfsame_journal::{
+    Action, Counters, ItemOutcome, ItemRow, Journal, JournalError, RunFilter, RunMatch, RunRow, ShardResult,
+};
 use selfsame_wire::v1;
 use tonic::Status;
 
 use super::OperatorService;
+use super::lookup::{OwnRun, Shares};
+use super::plans::waits;
 use super::run::summary_of;
+use crate::exchange::report::PlanReason;
 
 /// Runs in an answer, unless said otherwise, and at most.
 const RUNS: u32 = 50;
@@ -39,17 +44,14 @@ impl OperatorService {
                     .map_err(|error: selfsame_core::NameError| Status::invalid_argument(error.to_string()))?,
             ),
         };
+        let now = self.parts.clock.now();
         let filter = RunFilter { since: request.since.map(WallMicros), collection, node, limit };
         let mut reply = self
             .journal(move |journal| {
                 let list = journal.runs(&filter)?;
-                let summary = |row: &RunRow| Ok(run_summary(row, &journal.shard_results(row.run.run)?));
+                let runs = list.runs.iter().map(|row| run_summary(journal, row, now));
                 Ok(v1::RunsReply {
-                    runs: list
-                        .runs
-                        .iter()
-                        .map(summary)
-                        .collect::<Result<_, selfsame_journal::JournalError>>()?,
+                    runs: runs.collect::<Result<_, JournalError>>()?,
                     truncated: list.truncated,
                     silent: Vec::new(),
                 })
@@ -78,61 +80,45 @@ impl OperatorService {
         forwarded: bool,
     ) -> Result<v1::ShowReply, Status> {
         let limit = bounded(request.limit, ITEMS, ITEMS_MAX);
-        let own = self.own_run(request.run.clone(), limit).await?;
         if forwarded {
-            return own.ok_or_else(|| Status::not_found(format!("no run `{}` here", request.run)));
+            return self.own_run(&request).await?.alone(&request.run);
         }
-        let (answers, silent) = self
-            .ask_siblings(&request, |mut client, request| async move { client.show(request).await })
-            .await;
-        let mut shares: Vec<v1::ShowReply> = own.into_iter().chain(answers).collect();
-        let summaries: Vec<v1::RunSummary> =
-            shares.iter_mut().filter_map(|share| share.summary.take()).collect();
-        let mut runs = joined(summaries);
-        let Some(mut summary) = runs.pop() else {
-            let hint = "hint: `selfsame runs` lists them";
-            return Err(Status::not_found(format!(
-                "no agent that answered knows run `{}`; {hint}",
-                request.run
-            )));
-        };
-        if !runs.is_empty() {
-            return Err(Status::invalid_argument(format!("`{}` begins the id of several runs", request.run)));
-        }
-        summary.silent = silent;
-        let mut truncated = shares.iter().any(|share| share.truncated);
-        let mut items: Vec<v1::RunItem> = shares.into_iter().flat_map(|share| share.items).collect();
+        let Shares { shares: mut parts, silent } = self.find_run(&request).await?;
+        let summaries = parts.iter_mut().filter_map(|share| share.summary.take()).collect();
+        let summary = joined(summaries).pop().map(|summary| v1::RunSummary { silent, ..summary });
+        let mut truncated = parts.iter().any(|share| share.truncated);
+        let mut items: Vec<v1::RunItem> = parts.into_iter().flat_map(|share| share.items).collect();
         truncated |= items.len() > limit;
         items.truncate(limit);
-        Ok(v1::ShowReply { summary: Some(summary), items, truncated })
+        Ok(v1::ShowReply { summary, items, truncated })
     }
 
-    async fn own_run(&self, id: String, limit: usize) -> Result<Option<v1::ShowReply>, Status> {
-        let found = self
-            .journal(move |journal| {
-                let row = match journal.find_run(&id)? {
-                    RunMatch::One(row) => row,
-                    RunMatch::None => return Ok(Ok(None)),
-                    RunMatch::Several(runs) => return Ok(Err(runs.len())),
-                };
-                let mut items = Vec::new();
-                let mut after = None;
-                loop {
-                    let page = journal.items(row.run.run, ROWS_PER_READ.min(limit - items.len()), after)?;
-                    let collection = row.run.collection.as_str();
-                    items.extend(page.rows.into_iter().map(|item| run_item(collection, item)));
-                    after = page.next;
-                    if after.is_none() || items.len() >= limit {
-                        break;
-                    }
+    /// What this agent's journal has of the run that a request means.
+    pub(super) async fn own_run(&self, request: &v1::ShowRequest) -> Result<OwnRun, Status> {
+        let (id, limit) = (request.run.clone(), bounded(request.limit, ITEMS, ITEMS_MAX));
+        let now = self.parts.clock.now();
+        self.journal(move |journal| {
+            let row = match journal.find_run(&id)? {
+                RunMatch::One(row) => row,
+                RunMatch::None => return Ok(OwnRun::Unknown),
+                RunMatch::Several(runs) => return Ok(OwnRun::Several(runs)),
+            };
+            let mut items = Vec::new();
+            let mut after = None;
+            loop {
+                let page = journal.items(row.run.run, ROWS_PER_READ.min(limit - items.len()), after)?;
+                let collection = row.run.collection.as_str();
+                items.extend(page.rows.into_iter().map(|item| run_item(collection, item)));
+                after = page.next;
+                if after.is_none() || items.len() >= limit {
+                    break;
                 }
-                let summary = run_summary(&row, &journal.shard_results(row.run.run)?);
-                Ok(Ok(Some(v1::ShowReply { summary: Some(summary), items, truncated: after.is_some() })))
-            })
-            .await?;
-        found.map_err(|count| {
-            Status::invalid_argument(format!("{count} runs begin so; hint: give more of the id"))
+            }
+            let summary = run_summary(journal, &row, now)?;
+            let share = v1::ShowReply { summary: Some(summary), items, truncated: after.is_some() };
+            Ok(OwnRun::One(Box::new(share)))
         })
+        .await
     }
 }
 
@@ -142,16 +128,21 @@ fn bounded(asked: u32, usual: u32, most: u32) -> usize {
 }
 
 /// A run's share at one owner.
-fn run_summary(row: &RunRow, results: &[ShardResult]) -> v1::RunSummary {
+fn run_summary(journal: &Journal, row: &RunRow, now: WallMicros) -> Result<v1::RunSummary, JournalError> {
+    let results = journal.shard_results(row.run.run)?;
     let mut counts = Counts::default();
     let mut wire_bytes = 0;
-    for result in results {
+    for result in &results {
         counts.add(&counts_of(&result.counters));
         wire_bytes += result.counters.wire_bytes();
     }
     let verdicts: Vec<ShardVerdict> = results.iter().map(|result| result.verdict).collect();
+    // What nobody can read leaves no shard in sync, so that most runs need not be looked through.
+    if verdicts.iter().any(|verdict| !matches!(verdict, ShardVerdict::InSync { .. })) {
+        counts.unreadable = journal.items_that_ended(row.run.run, &ItemOutcome::Unreadable)?;
+    }
     let duration = row.finished.map_or(0, |finished| finished.0.saturating_sub(row.run.started.0) / 1_000);
-    v1::RunSummary {
+    Ok(v1::RunSummary {
         run: row.run.run.to_string(),
         collection: row.run.collection.to_string(),
         started_at: row.run.started.0,
@@ -159,9 +150,31 @@ fn run_summary(row: &RunRow, results: &[ShardResult]) -> v1::RunSummary {
         state: if row.finished.is_some() { v1::RunState::Finished } else { v1::RunState::Running }.into(),
         scheduled: matches!(row.run.slot, selfsame_core::Slot::Scheduled(_)),
         dry_run: row.run.dry_run,
+        planned: planned(journal, row, &results, now)?,
         wire_bytes,
         ..summary_of(&verdicts, &counts)
+    })
+}
+
+/// Shards by why their repairs were not made: of a dry run all that differ, else those whose plan still waits.
+fn planned(
+    journal: &Journal,
+    row: &RunRow,
+    results: &[ShardResult],
+    now: WallMicros,
+) -> Result<HashMap<String, u32>, JournalError> {
+    let mut planned = HashMap::new();
+    if row.run.dry_run {
+        // Keys that are held wait for something else.
+        let differ = |result: &&ShardResult| result.counters.mismatches > result.counters.held;
+        let shards = results.iter().filter(differ).count() as u32;
+        planned.extend((shards > 0).then(|| (PlanReason::DryRun.as_str().to_owned(), shards)));
+        return Ok(planned);
     }
+    for plan in journal.plans_of_run(row.run.run)?.into_iter().filter(|plan| waits(plan, now)) {
+        *planned.entry(plan.plan.reason).or_insert(0) += 1;
+    }
+    Ok(planned)
 }
 
 fn counts_of(counters: &Counters) -> Counts {
@@ -172,6 +185,7 @@ fn counts_of(counters: &Counters) -> Counts {
         transient: counters.transient,
         moving: counters.moving,
         held: counters.held,
+        // Not among what is recorded of a shard; its items tell.
         unreadable: 0,
         document_bytes: counters.document_bytes,
     }

@@ -8,7 +8,7 @@ use selfsame_core::AgentName;
 use selfsame_wire::v1;
 use selfsame_wire::v1::operator_client::OperatorClient;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::OperatorService;
 
@@ -17,7 +17,7 @@ use super::OperatorService;
 const FORWARDED: &str = "selfsame-forwarded";
 
 /// How long another agent may take to answer for itself.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Another agent's operator API.
 #[derive(Clone)]
@@ -39,6 +39,27 @@ fn forwarded<T>(message: T, agent: &AgentName, within: Duration) -> Request<T> {
     request
 }
 
+/// What the other agents made of a question.
+pub(super) struct Heard<A> {
+    /// Their answers.
+    pub(super) answers: Vec<A>,
+    /// They heard it, and would not: each with its status.
+    pub(super) refused: Vec<(v1::SilentAgent, Status)>,
+    /// They did not answer.
+    pub(super) silent: Vec<v1::SilentAgent>,
+}
+
+/// The innermost reason of a failure, which says more than that a transport had an error.
+pub fn reason(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        text = error.to_string();
+        source = error.source();
+    }
+    text
+}
+
 impl OperatorService {
     /// Whether another agent passes this request on. One that means somebody else is refused.
     pub(super) fn is_forwarded<T>(&self, request: &Request<T>) -> Result<bool, Status> {
@@ -49,7 +70,8 @@ impl OperatorService {
         }
     }
 
-    /// The others' answers, and who was silent. An agent that does not know what is asked about is not silent.
+    /// The others' answers, and who is missing among them: who was silent, and who would not. An agent that does not
+    /// know what is asked about is not missing.
     pub(super) async fn ask_siblings<Q, A, F>(
         &self,
         question: &Q,
@@ -59,15 +81,18 @@ impl OperatorService {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        self.ask_siblings_within(question, ANSWER_WITHIN, ask).await
+        let Heard { answers, refused, mut silent } = self.hear_siblings(question, ANSWER_WITHIN, ask).await;
+        silent.extend(refused.into_iter().map(|(agent, _)| agent));
+        (answers, silent)
     }
 
-    pub(super) async fn ask_siblings_within<Q, A, F>(
+    /// As [`Self::ask_siblings`], with refusals apart, and with another deadline.
+    pub(super) async fn hear_siblings<Q, A, F>(
         &self,
         question: &Q,
         within: Duration,
         ask: impl Fn(OperatorClient<Channel>, Request<Q>) -> F,
-    ) -> (Vec<A>, Vec<v1::SilentAgent>)
+    ) -> Heard<A>
     where
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
@@ -76,23 +101,25 @@ impl OperatorService {
             let answer = ask(sibling.client.clone(), forwarded(question.clone(), &sibling.name, within));
             async move { (sibling, tokio::time::timeout(within, answer).await) }
         });
-        let (mut answers, mut silent) = (Vec::new(), Vec::new());
+        let mut heard = Heard { answers: Vec::new(), refused: Vec::new(), silent: Vec::new() };
         for (sibling, answer) in join_all(asked).await {
-            let why = match answer {
-                Ok(Ok(answer)) => {
-                    answers.push(answer.into_inner());
-                    continue;
-                }
-                Ok(Err(status)) if status.code() == tonic::Code::NotFound => continue,
-                Ok(Err(status)) => status.message().to_owned(),
-                Err(_) => format!("no answer within {} s", within.as_secs()),
-            };
-            silent.push(v1::SilentAgent {
+            let missing = |why| v1::SilentAgent {
                 agent: sibling.name.to_string(),
                 address: sibling.address.clone(),
                 why,
-            });
+            };
+            match answer {
+                Ok(Ok(answer)) => heard.answers.push(answer.into_inner()),
+                Ok(Err(status)) => match status.code() {
+                    Code::NotFound => {}
+                    Code::InvalidArgument | Code::FailedPrecondition => {
+                        heard.refused.push((missing(reason(&status)), status));
+                    }
+                    _ => heard.silent.push(missing(reason(&status))),
+                },
+                Err(_) => heard.silent.push(missing(format!("no answer within {} s", within.as_secs()))),
+            }
         }
-        (answers, silent)
+        heard
     }
 }

@@ -8,6 +8,7 @@ use selfsame_wire::v1;
 use tonic::Status;
 
 use super::OperatorService;
+use super::plans::waits;
 use crate::settings::CollectionSettings;
 
 /// Runs among which the last result of each shard is looked for.
@@ -52,7 +53,10 @@ impl OperatorService {
         reply.agents.sort_by(|left, right| left.agent.cmp(&right.agent));
         reply.silent = silent;
         for (status, collection) in reply.collections.iter_mut().zip(&collections) {
-            sum_up(status, collection, request.shards);
+            // What nobody told may be known to those who did not answer.
+            let untold =
+                if reply.silent.is_empty() { UnknownReason::NoScan } else { UnknownReason::Unreachable };
+            sum_up(status, collection, untold, request.shards);
         }
         Ok(reply)
     }
@@ -73,8 +77,9 @@ impl OperatorService {
         let (name, now) = (collection.name.clone(), self.parts.clock.now());
         let (results, pause, planned) = self
             .journal(move |journal| {
-                let planned = journal.plans()?.into_iter().filter(|row| row.plan.id.collection == name);
-                let planned: u64 = planned.map(|row| row.counts.pending).sum();
+                let plans = journal.plans()?.into_iter();
+                let waiting = plans.filter(|row| row.plan.id.collection == name && waits(row, now));
+                let planned: u64 = waiting.map(|row| row.counts.pending).sum();
                 Ok((last_results(journal, &name)?, journal.paused(&name, now)?, planned))
             })
             .await?;
@@ -113,6 +118,7 @@ impl OperatorService {
             replicas,
             shard_statuses: results.into_values().map(shard_status).collect(),
             pause: pause.map(|pause| v1::PauseState { until: pause.until.map(|until| until.0) }),
+            next_run_at: collection.schedule().map(|schedule| schedule.start(schedule.slot_at(now) + 1).0),
             ..v1::CollectionStatus::default()
         })
     }
@@ -155,8 +161,14 @@ fn join(ours: &mut v1::CollectionStatus, theirs: v1::CollectionStatus) {
     ours.pause = ours.pause.take().or(theirs.pause);
 }
 
-/// The newest word on each shard, and what follows for the collection. A shard that nobody looked at is unknown.
-fn sum_up(status: &mut v1::CollectionStatus, collection: &CollectionSettings, keep_shards: bool) {
+/// The newest word on each shard, and what follows for the collection. A shard of which nobody tells is unknown,
+/// for the reason given.
+fn sum_up(
+    status: &mut v1::CollectionStatus,
+    collection: &CollectionSettings,
+    untold: UnknownReason,
+    keep_shards: bool,
+) {
     let mut newest: BTreeMap<u32, v1::ShardStatus> = BTreeMap::new();
     for shard in std::mem::take(&mut status.shard_statuses) {
         let known = newest.get(&shard.shard);
@@ -167,8 +179,7 @@ fn sum_up(status: &mut v1::CollectionStatus, collection: &CollectionSettings, ke
     let count = collection.replicas.first().map_or(0, |replica| replica.mapping.shards.get());
     let verdict_of = |shard: u32| {
         let told = newest.get(&shard).and_then(|status| status.verdict);
-        told.and_then(|verdict| ShardVerdict::try_from(verdict).ok())
-            .unwrap_or(ShardVerdict::Unknown(UnknownReason::NoScan))
+        told.and_then(|verdict| ShardVerdict::try_from(verdict).ok()).unwrap_or(ShardVerdict::Unknown(untold))
     };
     let verdicts: Vec<ShardVerdict> = (0..count).map(verdict_of).collect();
     let summary = super::run::summary_of(&verdicts, &selfsame_core::Counts::default());

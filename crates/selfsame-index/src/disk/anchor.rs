@@ -2,7 +2,6 @@
 //! out. It lies outside the store, so that stamps go on where they were when the store is damaged, set aside or
 //! taken back, and so that a store that lost what was synced is found out.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +59,7 @@ impl Anchor {
     pub(crate) fn write(self, folder: &Path) -> Result<(), IndexError> {
         let write = || {
             let fresh = folder.join("anchor.new");
-            let mut file = File::create(&fresh)?;
+            let mut file = super::private::replaced(&fresh)?;
             file.write_all(&self.to_bytes())?;
             file.sync_all()?;
             std::fs::rename(&fresh, folder.join("anchor"))?;

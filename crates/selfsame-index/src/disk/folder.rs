@@ -1,9 +1,10 @@
 //! The directory of an index: its lock, its generations, and what was set aside.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::private;
 use crate::IndexError;
 
 /// How many damaged generations are kept for whoever wants to know why; older ones are deleted.
@@ -22,11 +23,11 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes and locks the directory.
+    /// Makes the directory, for its owner alone, and locks it.
     pub(crate) fn lock(path: &Path) -> Result<Folder, IndexError> {
         let lock = || {
-            std::fs::create_dir_all(path)?;
-            File::options().create(true).append(true).open(path.join("lock"))
+            private::directory(path)?;
+            private::options().create(true).append(true).open(path.join("lock"))
         };
         let file = lock().map_err(|error| failed(path, error))?;
         match file.try_lock() {
@@ -105,7 +106,8 @@ impl Folder {
             2 => b"..",
             OPENINGS_MAX.. => b"",
         };
-        std::fs::write(&note, [before, b"."].concat()).map_err(|error| failed(&self.path, error))?;
+        let write = || private::replaced(&note)?.write_all(&[before, b"."].concat());
+        write().map_err(|error| failed(&self.path, error))?;
         Ok(begun < OPENINGS_MAX)
     }
 

@@ -12,6 +12,7 @@
 mod anchor;
 mod folder;
 mod manifests;
+mod private;
 mod store;
 
 pub(crate) use anchor::{Anchor, AnchorFile};

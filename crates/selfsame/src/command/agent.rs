@@ -1,6 +1,5 @@
 //! `selfsame agent`: one process of the fleet, until a signal ends it.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use clap::Args;
 use selfsame_agent::assembly::Attached;
 use selfsame_agent::clock::SystemClock;
 use selfsame_agent::metrics::StoreCounters;
-use selfsame_agent::runtime::{Runtime, RuntimeError, RuntimeParts};
+use selfsame_agent::runtime::{Runtime, RuntimeParts};
 use selfsame_agent::supervisor::Supervisor;
 use selfsame_core::AgentName;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Usage, load};
 use crate::config::FleetConfig;
+use crate::output::talk;
 use crate::stores::{self, Opened, Use};
 
 /// `selfsame agent …`
@@ -42,11 +42,16 @@ pub(crate) async fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
         clock: Arc::new(SystemClock),
         randomness: Uuid::new_v4().as_u64_pair().0,
     };
-    let runtime = Runtime::start(parts).await.map_err(|error| match error {
-        RuntimeError::NoAgent(..) | RuntimeError::Address(..) => anyhow::Error::new(Usage(error.to_string())),
-        other => other.into(),
+    let runtime = Runtime::start(parts).await.map_err(|error| match error.remedy() {
+        Some(remedy) => anyhow::Error::new(Usage(remedy)),
+        None => error.into(),
     })?;
-    writeln!(std::io::stderr(), "agent {} listens on {}", args.name, runtime.address())?;
+    let http = runtime.http_address();
+    talk(&format!(
+        "agent {} listens on {}, metrics and health on http://{http}",
+        args.name,
+        runtime.address()
+    ));
     drain_on_signal(runtime.supervisor())?;
     runtime.serve().await?;
     Ok(ExitCode::SUCCESS)
@@ -65,10 +70,7 @@ async fn attached(
             let Opened { store, counters } = stores::open(config, collection, replica, Use::Repair)?;
             if let Err(error) = store.identity().await {
                 let (collection, node) = (&collection.name, &replica.node);
-                writeln!(
-                    std::io::stderr(),
-                    "{collection} on {node}: {error}\nthe agent goes on and tries again"
-                )?;
+                talk(&format!("{collection} on {node}: {error}\nthe agent goes on and tries again"));
             }
             let (collection, node) = (collection.name.clone(), replica.node.clone());
             counted.push(StoreCounters { collection: collection.clone(), node: node.clone(), counters });
@@ -88,7 +90,7 @@ fn drain_on_signal(tasks: Supervisor) -> anyhow::Result<()> {
                 _ = interrupt.recv() => {}
             }
             if first {
-                let _ = writeln!(std::io::stderr(), "draining; another signal ends at once");
+                talk("draining; another signal ends at once");
                 tasks.draining().cancel();
             } else {
                 std::process::exit(130);

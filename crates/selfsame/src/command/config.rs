@@ -1,6 +1,5 @@
 //! `selfsame config`: looks at configuration files without starting anything.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::usage;
 use crate::config::{self, FleetConfig, Problems};
+use crate::output::{print_json, print_line, talk};
 
 /// `selfsame config …`
 #[derive(Debug, Args)]
@@ -32,6 +32,8 @@ enum ConfigCommand {
         #[arg(long, value_enum, default_value_t = DefaultsOutput::Yaml)]
         output: DefaultsOutput,
     },
+    /// Print a JSON Schema of fleet files, for editors
+    Schema,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -71,7 +73,11 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
                 DefaultsOutput::Yaml => config::annotated_yaml(),
                 DefaultsOutput::Markdown => config::markdown(),
             };
-            writeln!(io::stdout(), "{}", text.trim_end())?;
+            print_line(text.trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ConfigCommand::Schema => {
+            print_json(&config::json_schema())?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -82,7 +88,7 @@ pub(super) fn warn(file: &str, config: &FleetConfig) -> anyhow::Result<()> {
     for warning in &config.warnings {
         let mut line = String::new();
         warning.write(&mut line, file, "warning: ")?;
-        writeln!(io::stderr(), "{line}")?;
+        talk(&line);
     }
     Ok(())
 }
@@ -91,17 +97,16 @@ fn report(file: &str, outcome: &Result<FleetConfig, Problems>) -> anyhow::Result
     match outcome {
         Ok(config) => {
             let fleet = &config.fleet;
-            writeln!(
-                io::stdout(),
+            print_line(&format!(
                 "{file}: ok: {}, {}, {}",
                 counted(fleet.agents.len(), "agent"),
                 counted(config.nodes.len(), "node"),
                 counted(fleet.collections.len(), "collection"),
-            )?;
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {
-            writeln!(io::stderr(), "{problems}")?;
+            talk(&problems.to_string());
             Ok(usage())
         }
     }
@@ -112,7 +117,7 @@ fn report_json(outcome: &Result<FleetConfig, Problems>) -> anyhow::Result<ExitCo
         Ok(_) => (&[][..], ExitCode::SUCCESS),
         Err(problems) => (problems.list(), usage()),
     };
-    writeln!(io::stdout(), "{}", serde_json::to_string_pretty(problems)?)?;
+    print_json(&problems)?;
     Ok(code)
 }
 

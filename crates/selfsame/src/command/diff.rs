@@ -10,12 +10,12 @@ use selfsame_core::{CollectionName, ShardId};
 use selfsame_wire::v1;
 use uuid::Uuid;
 
-use super::run::follow;
+use super::run::{follow, print_summaries};
 use super::{chosen, load};
 use crate::client::ask;
 use crate::config::FleetConfig;
 use crate::direct::Direct;
-use crate::output::{ItemRow, Output, Summary, Terminal, print_json, print_summary};
+use crate::output::{ItemRow, Output, Summary, Terminal, Versions, print_json_of_each, print_summary, talk};
 
 /// `selfsame diff …`
 #[derive(Debug, Args)]
@@ -67,14 +67,12 @@ pub(crate) async fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
         let summary = summary.with_items(std::slice::from_ref(&report), args.limit);
         worst = super::worse(worst, summary.exit_code());
         match args.output {
-            Output::Text => print_summary(&summary)?,
+            Output::Text => print_summary(&summary, Versions::of(&config, &summary.collection))?,
             Output::Json => summaries.push(summary),
         }
     }
-    match (args.output, summaries.as_slice()) {
-        (Output::Text, _) => {}
-        (Output::Json, [summary]) => print_json(summary)?,
-        (Output::Json, summaries) => print_json(&summaries)?,
+    if args.output == Output::Json {
+        print_json_of_each(&summaries)?;
     }
     Ok(ExitCode::from(worst))
 }
@@ -90,7 +88,13 @@ async fn ask_agents(args: &DiffArgs, config: &FleetConfig) -> anyhow::Result<Exi
         request: Uuid::now_v7().as_bytes().to_vec(),
     };
     let mut summaries = Vec::new();
-    for summary in follow(config, &request, args.output).await? {
+    let followed = follow(config, &request).await?.summaries;
+    if followed.is_empty() {
+        let hint = "hint: ask again; the configured agents are asked in turn";
+        talk(&format!("the agent that was asked ended before the comparison did; {hint}"));
+        return Ok(ExitCode::from(2));
+    }
+    for summary in followed {
         let limit = u32::try_from(args.limit).unwrap_or(u32::MAX);
         let show = &v1::ShowRequest { run: summary.run.clone(), limit };
         let reply: v1::ShowReply =
@@ -99,10 +103,6 @@ async fn ask_agents(args: &DiffArgs, config: &FleetConfig) -> anyhow::Result<Exi
         summaries.push(summary.with_rows(items, reply.truncated));
     }
     let worst = summaries.iter().map(Summary::exit_code).fold(0, super::worse);
-    match (args.output, summaries.as_slice()) {
-        (Output::Text, summaries) => summaries.iter().try_for_each(print_summary)?,
-        (Output::Json, [summary]) => print_json(summary)?,
-        (Output::Json, summaries) => print_json(&summaries)?,
-    }
+    print_summaries(config, &summaries, args.output)?;
     Ok(ExitCode::from(worst))
 }

@@ -20,7 +20,9 @@ use serde::Serialize;
 use super::{chosen, load};
 use crate::client::{ask, tell_silent};
 use crate::config::FleetConfig;
-use crate::output::{ItemRow, OUTPUT_VERSION, Output, print_json, print_line, table, verdict_name};
+use crate::output::{
+    ItemRow, OUTPUT_VERSION, Output, Versions, print_json, print_line, short_id, table, verdict_name,
+};
 use crate::stores::{self, Use};
 
 /// `selfsame explain …`
@@ -71,6 +73,16 @@ impl HistoryRow {
     fn told(item: &v1::RunItem) -> HistoryRow {
         HistoryRow { at: WallMicros(item.at).to_string(), run: item.run.clone(), item: ItemRow::told(item) }
     }
+
+    /// What became of the key, and why, in a line.
+    fn text(&self) -> String {
+        let HistoryRow { at, run, item } = self;
+        let outcome = match item.detail.as_str() {
+            "" => item.outcome.clone(),
+            detail => format!("{} ({detail})", item.outcome),
+        };
+        format!("{at} run {}: {} on {}: {outcome}", short_id(run), item.cause, item.node)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -95,8 +107,9 @@ struct CauseRow {
 pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
     let collection = chosen(&config, Some(&args.collection))?[0];
+    let versions = Versions::of(&config, args.collection.as_str());
     if !args.direct {
-        return ask_agents(args, &config).await;
+        return ask_agents(args, &config, versions).await;
     }
     let key = Key::from_typed(&args.key);
     let reads = read_everywhere(&config, collection, &key).await?;
@@ -118,7 +131,7 @@ pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     match args.output {
         Output::Json => print_json(&explanation)?,
-        Output::Text => print_text(&explanation)?,
+        Output::Text => print_text(&explanation, versions)?,
     }
     Ok(ExitCode::from(match verdict.decision {
         Decision::Agree => 0,
@@ -128,7 +141,11 @@ pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What the agents see: fresh reads, what their ledgers remember, and what runs did with the key.
-async fn ask_agents(args: &ExplainArgs, config: &FleetConfig) -> anyhow::Result<ExitCode> {
+async fn ask_agents(
+    args: &ExplainArgs,
+    config: &FleetConfig,
+    versions: Versions,
+) -> anyhow::Result<ExitCode> {
     if args.content {
         anyhow::bail!(super::Usage(
             "agents do not hand out documents; hint: `--content` goes with `--direct`".to_owned()
@@ -137,7 +154,7 @@ async fn ask_agents(args: &ExplainArgs, config: &FleetConfig) -> anyhow::Result<
     let request = &v1::ExplainRequest { collection: args.collection.to_string(), key: args.key.clone() };
     let reply: v1::ExplainReply =
         ask(config, |mut client| async move { client.explain(request.clone()).await }).await?;
-    tell_silent(&reply.silent)?;
+    tell_silent(&reply.silent);
     let verdict = verdict_name(reply.verdict());
     let replica = |seen: &v1::NodeObservation| ReplicaRow {
         node: seen.node.clone(),
@@ -166,7 +183,7 @@ async fn ask_agents(args: &ExplainArgs, config: &FleetConfig) -> anyhow::Result<
     };
     match args.output {
         Output::Json => print_json(&explanation)?,
-        Output::Text => print_text(&explanation)?,
+        Output::Text => print_text(&explanation, versions)?,
     }
     Ok(ExitCode::from(match verdict {
         "in_sync" => 0,
@@ -270,7 +287,7 @@ fn causes(verdict: &Verdict, collection: &CollectionSettings) -> Vec<CauseRow> {
     targets.iter().map(row).collect()
 }
 
-fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
+fn print_text(explanation: &Explanation, versions: Versions) -> anyhow::Result<()> {
     print_line(&format!("{} {} (shard {})", explanation.collection, explanation.key, explanation.shard))?;
     let mut rows = table(&["replica", "state", "version", "expiry", "content", "cause"]);
     for replica in &explanation.replicas {
@@ -282,7 +299,7 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
         rows.add_row([
             replica.node.clone(),
             state,
-            replica.version.map_or("-".to_owned(), |version| version.to_string()),
+            versions.text(replica.version),
             replica.expiry.clone().unwrap_or("-".to_owned()),
             replica.content.as_deref().map_or("-".to_owned(), |content| content.chars().take(12).collect()),
             cause.map_or("-", |cause| &cause.cause).to_owned(),
@@ -296,9 +313,16 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
     }
     print_line(&format!("decision: {}", explanation.decision))?;
     print_line(&format!("because:  {}", explanation.rule))?;
+    if explanation.replicas.iter().all(|replica| replica.state == "absent") {
+        let hint = "keys are JSON: 7 is a number, '\"7\"' a text; several fields are a list, '[\"eu\",7]'";
+        print_line(&format!("no replica has such a document; hint: {hint}"))?;
+    }
+    if explanation.replicas.iter().any(|replica| replica.state == "unreadable") {
+        let hint = "mend it; it is never written over; `--direct` says what is wrong with it";
+        print_line(&format!("a replica's row has no single meaning; hint: {hint}"))?;
+    }
     for past in &explanation.history {
-        let HistoryRow { at, run, item } = past;
-        print_line(&format!("history:  {at} run {run}: {} on {}: {}", item.cause, item.node, item.outcome))?;
+        print_line(&format!("history:  {}", past.text()))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each. stdout is data, stderr is talk.
 
 pub(crate) mod agent;
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod diff;
 pub(crate) mod explain;
@@ -10,8 +11,8 @@ pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod setup;
 pub(crate) mod status;
+mod waiting;
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,12 +20,17 @@ use selfsame_agent::settings::CollectionSettings;
 use selfsame_core::CollectionName;
 
 use crate::config::FleetConfig;
+use crate::output::talk;
 
 /// Wrong usage or configuration.
 pub(crate) const USAGE: u8 = 64;
 
 /// Something that should not happen.
 pub(crate) const INTERNAL: u8 = 70;
+
+/// Whoever read the output has left, as shells say it: 128 and the number of SIGPIPE. Not 0, for that says that
+/// all is in sync.
+pub(crate) const NOBODY_READS: u8 = 141;
 
 /// The exit code for [`USAGE`].
 pub(crate) fn usage() -> ExitCode {
@@ -44,7 +50,7 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Option<FleetConfig>> {
             Ok(Some(config))
         }
         Err(problems) => {
-            writeln!(std::io::stderr(), "{problems}")?;
+            talk(&problems.to_string());
             Ok(None)
         }
     }

@@ -9,7 +9,7 @@ use selfsame_wire::v1;
 
 use super::{Usage, load};
 use crate::client::{ask, tell_silent};
-use crate::output::print_line;
+use crate::output::{print_line, talk, to_the_second};
 
 /// `selfsame pause …`
 #[derive(Debug, Args)]
@@ -50,10 +50,14 @@ pub(crate) async fn pause(args: &PauseArgs) -> anyhow::Result<ExitCode> {
     let request = &v1::PauseRequest { collection, for_ms };
     let reply: v1::PauseReply =
         ask(&config, |mut client| async move { client.pause(request.clone()).await }).await?;
-    let until =
-        reply.until.map_or("until `selfsame resume`".to_owned(), |at| format!("until {}", WallMicros(at)));
+    let until = reply.until.map_or("until `selfsame resume`".to_owned(), |at| {
+        format!("until {}", to_the_second(WallMicros(at)))
+    });
     print_line(&format!("paused {until}: {}", reply.agents.join(", ")))?;
-    tell_silent(&reply.silent)?;
+    tell_silent(&reply.silent);
+    if !reply.silent.is_empty() {
+        talk("these may still write; hint: pause again when they answer");
+    }
     Ok(ExitCode::from(if reply.silent.is_empty() { 0 } else { 2 }))
 }
 
@@ -65,6 +69,9 @@ pub(crate) async fn resume(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
     let reply: v1::ResumeReply =
         ask(&config, |mut client| async move { client.resume(request.clone()).await }).await?;
     print_line(&format!("resumed: {}", reply.agents.join(", ")))?;
-    tell_silent(&reply.silent)?;
+    tell_silent(&reply.silent);
+    if !reply.silent.is_empty() {
+        talk("these may still be paused; hint: resume again when they answer");
+    }
     Ok(ExitCode::from(if reply.silent.is_empty() { 0 } else { 2 }))
 }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use selfsame_agent::clock::{Clock, SystemClock};
 use selfsame_core::{CollectionName, WallMicros};
 use selfsame_wire::v1;
 use serde::Serialize;
 
 use super::load;
 use crate::client::{ask, tell_silent};
-use crate::output::{OUTPUT_VERSION, Output, print_json, print_line, table};
+use crate::output::{OUTPUT_VERSION, Output, ago, numbers, print_json, print_line, short_id, table, until};
 
 /// `selfsame plan …`
 #[derive(Debug, Args)]
@@ -30,7 +31,7 @@ pub(crate) struct PlanArgs {
 /// `selfsame approve …` and `selfsame drop …`
 #[derive(Debug, Args)]
 pub(crate) struct DecideArgs {
-    /// The run whose plan it is
+    /// The run whose plan it is: its id, or at least four characters that it begins with
     run: String,
     /// The fleet file
     #[arg(long, env = "SELFSAME_CONFIG", default_value = "fleet.yaml")]
@@ -74,8 +75,21 @@ pub(crate) async fn list(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let request = &v1::PlansRequest { collection };
     let reply: v1::PlansReply =
         ask(&config, |mut client| async move { client.plans(request.clone()).await }).await?;
-    tell_silent(&reply.silent)?;
-    let row = |plan: v1::Plan| PlanRow {
+    tell_silent(&reply.silent);
+    match args.output {
+        Output::Json => print_json(&reply.plans.into_iter().map(plan_row).collect::<Vec<_>>())?,
+        Output::Text if !reply.plans.is_empty() => {
+            print_line(&plan_table(&reply.plans, SystemClock.now()).to_string())?;
+            print_line("hint: selfsame show RUN lists the repairs; then selfsame approve RUN, or drop RUN")?;
+        }
+        Output::Text if reply.silent.is_empty() => print_line("nothing waits for approval")?,
+        Output::Text => print_line("nothing waits for approval at the agents that answered")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan_row(plan: v1::Plan) -> PlanRow {
+    PlanRow {
         run: plan.run,
         collection: plan.collection,
         reasons: plan.reasons.into_iter().collect(),
@@ -83,29 +97,26 @@ pub(crate) async fn list(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         shards: plan.shards,
         created_at: WallMicros(plan.created_at).to_string(),
         expires_at: WallMicros(plan.expires_at).to_string(),
-    };
-    let plans: Vec<PlanRow> = reply.plans.into_iter().map(row).collect();
-    match args.output {
-        Output::Json => print_json(&plans)?,
-        Output::Text if plans.is_empty() => print_line("nothing waits for approval")?,
-        Output::Text => {
-            let mut rows = table(&["run", "collection", "why", "repairs", "shards", "expires"]);
-            for plan in &plans {
-                let reasons: Vec<&str> = plan.reasons.keys().map(String::as_str).collect();
-                rows.add_row([
-                    plan.run.clone(),
-                    plan.collection.clone(),
-                    reasons.join(", "),
-                    plan.repairs.to_string(),
-                    plan.shards.len().to_string(),
-                    plan.expires_at.clone(),
-                ]);
-            }
-            print_line(&rows.to_string())?;
-            print_line("hint: selfsame show RUN lists the repairs; then selfsame approve RUN, or drop RUN")?;
-        }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn plan_table(plans: &[v1::Plan], now: WallMicros) -> comfy_table::Table {
+    let mut rows = table(&["run", "collection", "why", "repairs", "shards", "made", "expires"]);
+    numbers(&mut rows, [3, 4]);
+    for plan in plans {
+        let mut reasons: Vec<&str> = plan.reasons.keys().map(String::as_str).collect();
+        reasons.sort_unstable();
+        rows.add_row([
+            short_id(&plan.run).to_owned(),
+            plan.collection.clone(),
+            reasons.join(", "),
+            plan.keys.to_string(),
+            plan.shards.len().to_string(),
+            ago(WallMicros(plan.created_at), now),
+            until(WallMicros(plan.expires_at), now),
+        ]);
+    }
+    rows
 }
 
 /// Runs `selfsame approve`. Exit code 1 if something that was approved was not done.
@@ -114,19 +125,35 @@ pub(crate) async fn approve(args: &DecideArgs) -> anyhow::Result<ExitCode> {
     let request = &v1::ApproveRequest { run: args.run.clone() };
     let reply: v1::ApproveReply =
         ask(&config, |mut client| async move { client.approve(request.clone()).await }).await?;
-    tell_silent(&reply.silent)?;
+    tell_silent(&reply.silent);
     let v1::ApproveReply { planned, repaired, returned, settled, refused, .. } = reply;
     match args.output {
         Output::Json => {
             print_json(&Approved { version: OUTPUT_VERSION, planned, repaired, returned, settled, refused })?;
         }
-        Output::Text if planned == 0 => print_line("no agent that answered has a plan of that run")?,
-        Output::Text => print_line(&format!(
-            "{repaired} of {planned} repairs made; {returned} returned to a plan because the rows changed, \
-             {settled} needed none any more, {refused} were refused"
-        ))?,
+        Output::Text if planned == 0 => print_line(NO_PLAN)?,
+        Output::Text => outcome(&reply).iter().try_for_each(|line| print_line(line))?,
     }
     Ok(ExitCode::from(u8::from(planned == 0 || returned + refused > 0)))
+}
+
+const NO_PLAN: &str =
+    "no agent that answered has a plan of that run; hint: `selfsame plan` lists what waits for approval";
+
+/// What became of what was approved, and what to do about what was not done.
+fn outcome(reply: &v1::ApproveReply) -> Vec<String> {
+    let mut lines = vec![format!("{} of {} repairs made", reply.repaired, reply.planned)];
+    let rest = [
+        (reply.settled, "needed nothing any more"),
+        (reply.returned, "returned to a plan: the rows changed since; hint: selfsame plan"),
+        (
+            reply.refused,
+            "not made; hint: the agents' logs say why; the plan or the next run has what is left",
+        ),
+    ];
+    lines
+        .extend(rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("  {count} {what}")));
+    lines
 }
 
 /// Runs `selfsame drop`.
@@ -135,10 +162,36 @@ pub(crate) async fn drop(args: &DecideArgs) -> anyhow::Result<ExitCode> {
     let request = &v1::DropRequest { run: args.run.clone() };
     let reply: v1::DropReply =
         ask(&config, |mut client| async move { client.drop(request.clone()).await }).await?;
-    tell_silent(&reply.silent)?;
+    tell_silent(&reply.silent);
     match args.output {
         Output::Json => print_json(&Dropped { version: OUTPUT_VERSION, dropped: reply.dropped })?,
-        Output::Text => print_line(&format!("{} repairs dropped; nothing was written", reply.dropped))?,
+        Output::Text if reply.dropped == 0 => print_line(NO_PLAN)?,
+        Output::Text => {
+            let hint = "hint: as long as the replicas differ, the next run finds and plans it again";
+            print_line(&format!("{} repairs dropped, nothing was written; {hint}", reply.dropped))?;
+        }
     }
     Ok(ExitCode::from(u8::from(reply.dropped == 0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_done_is_said_with_what_to_do_and_nothing_else() {
+        let done = v1::ApproveReply { planned: 4, repaired: 4, ..v1::ApproveReply::default() };
+        assert_eq!(outcome(&done), ["4 of 4 repairs made"]);
+        let partly = v1::ApproveReply {
+            planned: 4,
+            repaired: 1,
+            returned: 2,
+            refused: 1,
+            ..v1::ApproveReply::default()
+        };
+        let lines = outcome(&partly);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1].contains("2 returned") && lines[1].contains("hint: "), "{lines:?}");
+        assert!(lines[2].contains("1 not made") && lines[2].contains("hint: "), "{lines:?}");
+    }
 }

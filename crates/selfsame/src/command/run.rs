@@ -1,6 +1,6 @@
 //! `selfsame run`: a pass over a collection by the agents that own its shards.
 
-use std::io::Write as _;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,13 +9,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use selfsame_core::CollectionName;
 use selfsame_wire::v1;
 use selfsame_wire::v1::run_event::Event;
+use serde::Serialize;
 use tonic::Streaming;
 use uuid::Uuid;
 
-use super::load;
+use super::{load, waiting};
 use crate::client::{ask, tell_silent};
 use crate::config::FleetConfig;
-use crate::output::{Output, Summary, print_json, print_line, print_summary};
+use crate::output::{
+    OUTPUT_VERSION, Output, Summary, Versions, print_json_of_each, print_line, print_summary, short_id, talk,
+};
 
 /// `selfsame run …`
 #[derive(Debug, Args)]
@@ -43,6 +46,25 @@ pub(crate) struct RunArgs {
     pub(crate) output: Output,
 }
 
+/// A run that has begun, for whoever does not wait for it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Started {
+    version: u32,
+    collection: String,
+    run: String,
+    state: &'static str,
+    shards: u32,
+    /// Agents that did not hear of it.
+    silent: Vec<String>,
+}
+
+/// What was told of a run: one object for each collection.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    pub(crate) started: Vec<Started>,
+    pub(crate) summaries: Vec<Summary>,
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
@@ -54,53 +76,82 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         wait: args.wait,
         request: Uuid::now_v7().as_bytes().to_vec(),
     };
-    let summaries = follow(&config, &request, args.output).await?;
-    if args.wait && summaries.is_empty() {
-        let hint = "hint: the other agents go on with it; ask for it again with `selfsame runs`";
-        writeln!(std::io::stderr(), "the agent that was asked ended before the run did; {hint}")?;
+    let Followed { started, mut summaries } = follow(&config, &request).await?;
+    if started.is_empty() {
+        talk("the agent that was asked ended before it began the run; hint: ask again");
         return Ok(ExitCode::from(2));
     }
-    let worst = summaries.iter().map(Summary::exit_code).fold(0, super::worse);
-    match (args.output, summaries.as_slice()) {
-        (Output::Text, summaries) => summaries.iter().try_for_each(print_summary)?,
-        (Output::Json, []) => {}
-        (Output::Json, [summary]) => print_json(summary)?,
-        (Output::Json, summaries) => print_json(&summaries)?,
+    if args.wait && summaries.is_empty() {
+        let hint = "hint: the other agents go on with it; look for it with `selfsame runs`";
+        talk(&format!("the agent that was asked ended before the run did; {hint}"));
+        return Ok(ExitCode::from(2));
     }
-    Ok(ExitCode::from(worst))
+    if !args.wait {
+        match args.output {
+            Output::Text => started.iter().try_for_each(|started| print_line(&started.run))?,
+            Output::Json => print_json_of_each(&started)?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    waiting::count(&config, &mut summaries).await;
+    print_summaries(&config, &summaries, args.output)?;
+    Ok(ExitCode::from(summaries.iter().map(Summary::exit_code).fold(0, super::worse)))
 }
 
-/// Starts a run and follows it, if it asks for that, to its summaries: one for each collection.
-pub(crate) async fn follow(
+/// Prints the results of a run over all its collections.
+pub(crate) fn print_summaries(
     config: &FleetConfig,
-    request: &v1::RunRequest,
+    summaries: &[Summary],
     output: Output,
-) -> anyhow::Result<Vec<Summary>> {
+) -> anyhow::Result<()> {
+    match output {
+        Output::Text => summaries
+            .iter()
+            .try_for_each(|summary| print_summary(summary, Versions::of(config, &summary.collection))),
+        Output::Json => print_json_of_each(summaries),
+    }
+}
+
+/// Starts a run and follows it, if it asks for that, to its summaries.
+pub(crate) async fn follow(config: &FleetConfig, request: &v1::RunRequest) -> anyhow::Result<Followed> {
     let mut events: Streaming<v1::RunEvent> =
         ask(config, |mut client| async move { client.run(request.clone()).await }).await?;
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let mut summaries = Vec::new();
+    let mut followed = Followed::default();
+    let mut told = BTreeSet::new();
     // A stream that breaks off ends as one whose agent drained: without a summary.
     while let Some(event) = events.message().await.unwrap_or_default() {
         match event.event {
             Some(Event::Started(started)) => {
-                tell_silent(&started.silent)?;
-                writeln!(std::io::stderr(), "run {} over {}", started.run, started.collection)?;
-                if !request.wait && output == Output::Text {
-                    print_line(&started.run)?;
-                }
+                tell_silent(&started.silent);
+                told = started.silent.iter().map(|silent| silent.agent.clone()).collect();
+                let hint = match request.wait {
+                    true => String::new(),
+                    false => format!("; hint: selfsame show {} has what it finds", short_id(&started.run)),
+                };
+                talk(&format!("run {} over {}{hint}", started.run, started.collection));
+                followed.started.push(Started {
+                    version: OUTPUT_VERSION,
+                    collection: started.collection,
+                    run: started.run,
+                    state: "started",
+                    shards: started.shards,
+                    silent: told.iter().cloned().collect(),
+                });
             }
             Some(Event::Progress(progress)) => show(&bar, &progress),
-            Some(Event::Summary(summary)) => {
+            Some(Event::Summary(mut summary)) => {
                 bar.finish_and_clear();
-                tell_silent(&summary.silent)?;
-                summaries.push(Summary::told(&summary));
+                // Who was missing at the start was named then.
+                summary.silent.retain(|silent| !told.contains(&silent.agent));
+                tell_silent(&summary.silent);
+                followed.summaries.push(Summary::told(&summary));
             }
             None => {}
         }
     }
     bar.finish_and_clear();
-    Ok(summaries)
+    Ok(followed)
 }
 
 fn show(bar: &ProgressBar, progress: &v1::RunProgress) {

@@ -48,11 +48,11 @@ const CASES: &[Case] = &[
         &[
             (
                 "    key: [id]\n",
-                "    key: [id]\n    deletion: { field: deleted_at, unit: ms }\n    tombstone_retention: 10d\n    \
-             shard_field: s\n    ignore_keys: [1]\n    feed: { enabled: true }\n    sweep: every 1h\n    \
+                "    key: [id]\n    shard_field: s\n    ignore_keys: [1]\n    feed: { allow_unbounded_wal: true }\n    \
+             sweep: every 1h\n    \
              maintenance: []\n    allow_cascade: true\n    echo_ttl: 5m\n    key_as: string\n    brakes: { \
              vanished_share_max: 5% }\n    schedule: { exchange: 30 4 * * 0, sampled: 17 3 * * *, timezone: \
-             Europe/Berlin }\n    policy: { observed_deletes: delete }\n",
+             Europe/Berlin }\n",
             ),
             ("unit: ms }\n    replicas", "unit: timestamp }\n    replicas"),
             ("", "tls: { cert: c.pem, key: k.pem, ca: ca.pem, san_allow: [x] }\nclaims: { engine: etcd }\n"),

@@ -11,6 +11,7 @@ mod check;
 mod collection;
 mod defaults;
 mod fleet;
+mod json_schema;
 mod problems;
 mod raw;
 mod reference;
@@ -35,6 +36,7 @@ use selfsame_agent::settings::FleetSettings;
 use selfsame_core::NodeName;
 
 pub(crate) use defaults::annotated_yaml;
+pub(crate) use json_schema::json_schema;
 pub(crate) use problems::{Problem, Problems};
 pub(crate) use reference::markdown;
 pub(crate) use units::duration;
@@ -103,6 +105,13 @@ pub(crate) fn load(path: &Path) -> Result<FleetConfig, Problems> {
             Err(problems)
         }
     }
+}
+
+/// A fleet of three agents, nodes and replicas, for tests of what stands on a configuration.
+#[cfg(test)]
+pub(crate) fn example() -> FleetConfig {
+    let text = include_str!("testdata/base.yaml");
+    parse(text, Path::new("conf"), "fleet.yaml").unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// Reads the text of a fleet file. Relative paths in it start at `directory`; `file` is what problems call it.

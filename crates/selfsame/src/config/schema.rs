@@ -211,6 +211,13 @@ mod tests {
     }
 
     #[test]
+    fn brakes_say_that_each_shard_is_counted_by_itself() {
+        for setting in settings_of("collections[].brakes").filter(|setting| setting.need != Need::NotBuilt) {
+            assert!(setting.meaning.contains("shard"), "{}: {}", setting.path, setting.meaning);
+        }
+    }
+
+    #[test]
     fn every_setting_says_what_it_means() {
         for setting in SETTINGS {
             assert!(setting.meaning.ends_with('.') && !setting.meaning.contains('|'), "{}", setting.path);

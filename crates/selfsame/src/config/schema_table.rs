@@ -225,7 +225,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         Default("10d"),
         "How long a replica remembers keys that were there and are gone. Longer than any replica stays away.",
     ),
-    row("collections[].brakes", Section, Group, "Limits beyond which a run becomes a plan that you approve."),
+    row(
+        "collections[].brakes",
+        Section,
+        Group,
+        "Limits beyond which a shard's repairs become a plan that you approve. Each shard is counted by itself.",
+    ),
     later("collections[].brakes.vanished_share_max", "The share of keys that may vanish in a day."),
     row(
         "collections[].brakes.repair_share_max",
@@ -237,7 +242,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "collections[].brakes.deletes_max",
         Whole { min: 0, max: u64::MAX },
         Default("1000"),
-        "The deletes that one run may make.",
+        "The deletes that one run may make in one shard. With 16 shards it may make 16 times as many.",
     ),
     row("collections[].throttle", Section, Group, "Limits of what is asked of each store."),
     row(

@@ -31,12 +31,12 @@ impl Refusal {
 }
 
 /// Humantime knows months (`1M`) and years too. They are no fixed times, and `M` is too near to `m`.
-const DURATION_UNITS: [&str; 6] = ["ms", "s", "m", "h", "d", "w"];
+pub(super) const DURATION_UNITS: [&str; 6] = ["ms", "s", "m", "h", "d", "w"];
 
 const DURATION_HINT: &str = "a number with a unit: ms, s, m, h, d or w, such as `500ms`, `2s` or `24h`";
 
 /// Units of sizes, those of 1000 and those of 1024.
-const SIZE_UNITS: [(&str, u64); 9] = [
+pub(super) const SIZE_UNITS: [(&str, u64); 9] = [
     ("B", 1),
     ("kB", 1_000),
     ("MB", 1_000_000),

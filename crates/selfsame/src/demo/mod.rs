@@ -34,7 +34,6 @@ mod traffic;
 mod writer;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,7 +44,7 @@ use clap::{Args, ValueEnum};
 use parking_lot::Mutex;
 
 use crate::command::usage;
-use crate::output::{Output, print_json};
+use crate::output::{Output, print_json, talk as say};
 use agents::{Agents, SETTLE};
 use cancel::{Cancel, Interrupted};
 use command_line::CommandLine;
@@ -102,7 +101,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let (documents, mut folder) = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => {
-            let _ = writeln!(std::io::stderr(), "selfsame: {refusal:#}");
+            say(&format!("selfsame: {refusal:#}"));
             return Ok(usage());
         }
     };

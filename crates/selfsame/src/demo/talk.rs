@@ -11,6 +11,7 @@ use super::documents::Documents;
 use super::fleet::PassSummary;
 use super::kinds::{ByKind, Kind};
 use super::result::DemoResult;
+use crate::output::{has_colours, print_line};
 
 /// A line below the header and no other: numbers need no grid.
 const UNDERLINED: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
@@ -42,8 +43,7 @@ pub(super) struct Style {
 impl Style {
     /// For a stream: on a terminal, unless `NO_COLOR` is set.
     pub(super) fn of(stream: &impl IsTerminal) -> Style {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Style { is_on: stream.is_terminal() && !no_color }
+        Style { is_on: has_colours(stream) }
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
@@ -213,10 +213,7 @@ impl Talk {
 
 /// Prints the result for people, on stdout.
 pub(super) fn print_result(result: &DemoResult) -> Result<()> {
-    let stdout = std::io::stdout();
-    let style = Style::of(&stdout);
-    writeln!(stdout.lock(), "{}", text(result, style))?;
-    Ok(())
+    print_line(&text(result, Style::of(&std::io::stdout())))
 }
 
 /// The result for people.

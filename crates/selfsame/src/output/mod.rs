@@ -1,12 +1,16 @@
 //! What commands print: data on stdout, for people or for tools; talk on stderr.
 
+mod instants;
 mod progress;
+mod stream;
 mod summary;
 mod text;
 
+pub(crate) use instants::{ago, lasted, to_the_second, until, with_age};
 pub(crate) use progress::Terminal;
+pub(crate) use stream::{Closed, has_colours, print_line, talk};
 pub(crate) use summary::{ItemRow, OUTPUT_VERSION, Summary, reasons, verdict_name};
-pub(crate) use text::{print_summary, table};
+pub(crate) use text::{Versions, numbers, print_summary, short_id, table};
 
 use clap::ValueEnum;
 
@@ -20,14 +24,15 @@ pub(crate) enum Output {
     Json,
 }
 
-/// Prints one JSON object on stdout.
+/// Prints one JSON value on stdout.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print_line(&serde_json::to_string_pretty(value)?)
 }
 
-/// Prints a line on stdout. A closed pipe ends the output, not the process with a panic.
-pub(crate) fn print_line(line: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    writeln!(std::io::stdout().lock(), "{line}")?;
-    Ok(())
+/// Prints the one value, or the list of several or none.
+pub(crate) fn print_json_of_each<T: serde::Serialize>(values: &[T]) -> anyhow::Result<()> {
+    match values {
+        [value] => print_json(value),
+        values => print_json(&values),
+    }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Summary {
     pub(crate) collection: String,
     /// The run's id.
     pub(crate) run: String,
+    /// `running`, `finished` or `abandoned`.
+    pub(crate) state: &'static str,
     /// `in_sync`, `diverged` or `unknown`, after the repairs.
     pub(crate) verdict: &'static str,
     /// For `in_sync`: since when, RFC 3339.
@@ -44,6 +46,8 @@ pub(crate) struct Summary {
     pub(crate) unreadable: u64,
     /// Why repairs became a plan, each with its number of shards.
     pub(crate) planned: BTreeMap<String, u64>,
+    /// Repairs that wait for approval now, one for each key and replica; nothing if nobody told.
+    pub(crate) planned_repairs: Option<u64>,
     /// Encoded bytes of the messages between agents, both ways.
     pub(crate) wire_bytes: u64,
     /// Bytes of documents that travelled.
@@ -111,6 +115,7 @@ impl Summary {
             version: OUTPUT_VERSION,
             collection: collection.to_string(),
             run: passes.first().map(|pass| pass.run.to_string()).unwrap_or_default(),
+            state: "finished",
             verdict: verdict.as_str(),
             as_of,
             shards: passes.iter().map(|pass| pass.shards.len()).sum(),
@@ -123,6 +128,7 @@ impl Summary {
             moving: counts.moving,
             unreadable: counts.unreadable,
             planned,
+            planned_repairs: Some(0),
             wire_bytes: passes.iter().map(|pass| pass.wire_bytes).sum(),
             document_bytes: counts.document_bytes,
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
@@ -138,6 +144,7 @@ impl Summary {
             version: OUTPUT_VERSION,
             collection: run.collection.clone(),
             run: run.run.clone(),
+            state: state_name(run.state()),
             verdict,
             as_of: run.as_of.filter(|_| verdict == "in_sync").map(|at| WallMicros(at).to_string()),
             shards: run.shards as usize,
@@ -154,6 +161,7 @@ impl Summary {
                 .iter()
                 .map(|(reason, shards)| (reason.clone(), u64::from(*shards)))
                 .collect(),
+            planned_repairs: Some(0),
             wire_bytes: run.wire_bytes,
             document_bytes: run.document_bytes,
             duration_ms: run.duration_ms,
@@ -178,6 +186,11 @@ impl Summary {
         items.truncate(limit);
         self.items = Some(items);
         self
+    }
+
+    /// Whether some of its repairs may wait for approval: nobody approves a dry run, or where repair is off.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.planned.keys().any(|reason| !matches!(reason.as_str(), "dry_run" | "repair_off"))
     }
 
     /// The process's exit code: 0 in sync, 1 something is known to differ, 2 something is unknown.
@@ -238,6 +251,14 @@ pub(crate) fn verdict_name(verdict: v1::Verdict) -> &'static str {
         v1::Verdict::InSync => "in_sync",
         v1::Verdict::Diverged => "diverged",
         v1::Verdict::Unknown | v1::Verdict::Unspecified => "unknown",
+    }
+}
+
+fn state_name(state: v1::RunState) -> &'static str {
+    match state {
+        v1::RunState::Running => "running",
+        v1::RunState::Abandoned => "abandoned",
+        v1::RunState::Finished | v1::RunState::Unspecified => "finished",
     }
 }
 
