@@ -322,7 +322,7 @@ fn an_absent_key_that_the_index_held_is_held_across_restarts() {
         for item in shown["items"].as_array().unwrap() {
             assert_eq!(
                 (&item["outcome"], &item["detail"]),
-                (&"held".into(), &"observed_delete".into()),
+                (&"held".into(), &"recreated".into()),
                 "{item}"
             );
         }
