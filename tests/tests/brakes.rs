@@ -320,11 +320,7 @@ fn an_absent_key_that_the_index_held_is_held_across_restarts() {
         assert_untouched(&format!("round {round}"), &fleet, &before);
         let shown = fleet.cli(&["show", summary["run"].as_str().unwrap(), "--output", "json"]).json();
         for item in shown["items"].as_array().unwrap() {
-            assert_eq!(
-                (&item["outcome"], &item["detail"]),
-                (&"held".into(), &"recreated".into()),
-                "{item}"
-            );
+            assert_eq!((&item["outcome"], &item["detail"]), (&"held".into(), &"recreated".into()), "{item}");
         }
         let explained = fleet.cli(&["explain", "products", "key-005"]);
         assert_eq!(explained.code, Some(1), "{explained:?}");
