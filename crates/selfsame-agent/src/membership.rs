@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use selfsame_core::AgentName;
+use selfsame_core::{AgentName, WallMicros};
 use selfsame_wire::message::Hello;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -37,6 +37,13 @@ struct Heard {
     /// Whether it missed the last question. Time alone makes nobody dead: a process that was stopped for a while
     /// would take everybody else for dead when it goes on.
     missed: bool,
+    /// How far its clock was certainly off then, in microseconds.
+    skew: i64,
+}
+
+/// How far a clock that said `theirs` between `before` and `after` is certainly off, in microseconds.
+pub(crate) fn skew_of(theirs: WallMicros, before: WallMicros, after: WallMicros) -> i64 {
+    (before.0 - theirs.0).max(theirs.0 - after.0).max(0)
 }
 
 impl Membership {
@@ -62,10 +69,11 @@ impl Membership {
             tasks.spawn("membership", async move {
                 let mut first = true;
                 loop {
-                    let hello = Hello { now: clock.now(), ..hello.clone() };
+                    let before = clock.now();
+                    let reply = peer.hello(Hello { now: before, ..hello.clone() }).await;
                     // Who disagrees about the configuration is live all the same; passes find that out.
-                    let answered = peer.hello(hello).await.is_ok();
-                    watching.note(peer.name(), answered);
+                    let skew = reply.ok().map(|theirs| skew_of(theirs.now, before, clock.now()));
+                    watching.note(peer.name(), skew);
                     if std::mem::take(&mut first) {
                         watching.asked.send_modify(|asked| *asked += 1);
                     }
@@ -76,10 +84,11 @@ impl Membership {
         membership
     }
 
-    fn note(&self, name: &AgentName, answered: bool) {
+    /// Notes that an agent answered, and how far its clock was off; or that it did not.
+    fn note(&self, name: &AgentName, skew: Option<i64>) {
         let mut heard = self.heard.lock();
-        if answered {
-            heard.insert(name.clone(), Heard { at: Instant::now(), missed: false });
+        if let Some(skew) = skew {
+            heard.insert(name.clone(), Heard { at: Instant::now(), missed: false, skew });
         } else if let Some(heard) = heard.get_mut(name) {
             heard.missed = true;
         }
@@ -91,6 +100,11 @@ impl Membership {
         *name == self.own || heard.is_some_and(|heard| !heard.missed || heard.at.elapsed() < LIVE_FOR)
     }
 
+    /// How far the clock of another agent was certainly off when it last answered, in microseconds.
+    pub fn skew(&self, name: &AgentName) -> Option<i64> {
+        self.heard.lock().get(name).map(|heard| heard.skew)
+    }
+
     /// The live agents, this one among them. Waits until each was asked once.
     pub async fn live(&self) -> Vec<AgentName> {
         // The sender lives as long as this does.
@@ -100,5 +114,17 @@ impl Membership {
         live.push(self.own.clone());
         live.sort_unstable();
         live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_off_only_as_far_as_the_journey_cannot_explain() {
+        let skew = |theirs| skew_of(WallMicros(theirs), WallMicros(100), WallMicros(150));
+        assert_eq!([100, 120, 150].map(skew), [0, 0, 0]);
+        assert_eq!((skew(90), skew(175)), (10, 25));
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::claim::{Claimant, Claimed, Unclaimed};
 use crate::exchange::report::{PassReport, ShardReport};
 use crate::exchange::{Exchange, Member};
+use crate::membership::skew_of;
 use crate::peer::{Peer, PeerError};
 use crate::progress::{Progress, Step};
 use crate::settings::FirstPass;
@@ -325,11 +326,6 @@ fn disagreement(ours: &Hello, theirs: &Hello, name: &selfsame_core::CollectionNa
         (Some(_), Some(_)) => None,
         _ => Some("set of collections"),
     }
-}
-
-/// How far a clock that said `theirs` between `before` and `after` is certainly off, in microseconds.
-fn skew_of(theirs: WallMicros, before: WallMicros, after: WallMicros) -> i64 {
-    (before.0 - theirs.0).max(theirs.0 - after.0).max(0)
 }
 
 impl From<PeerError> for UnknownReason {

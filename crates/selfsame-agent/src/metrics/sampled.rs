@@ -71,6 +71,12 @@ impl Metrics {
         let bytes = self.parts.peers.values().map(|peer| peer.wire_bytes());
         let bytes = bytes.fold(0, u64::saturating_add);
         families.counters(&table::WIRE_BYTES).with_label_values::<&str>(&[]).inc_by(bytes as f64);
+        let skews = families.gauges(&table::CLOCK_SKEW);
+        for name in self.parts.peers.keys() {
+            if let Some(skew) = self.parts.membership.skew(name) {
+                skews.with_label_values(&[name.as_str()]).set(skew as f64 / 1e6);
+            }
+        }
         let up = families.gauges(&table::PEER_UP);
         let Some(live) = live else { return };
         for name in self.parts.peers.keys().filter(|name| **name != self.parts.name) {

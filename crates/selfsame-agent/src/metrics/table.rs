@@ -182,6 +182,12 @@ pub(super) const PEER_UP: Family = gauge(
     &[Label::Agent],
     "1 if the other agent answered within the last five seconds, else 0. Absent until each was asked once.",
 );
+pub(super) const CLOCK_SKEW: Family = gauge(
+    "selfsame_clock_skew_seconds",
+    &[Label::Agent],
+    "How far the other agent's clock was certainly off this one's when it last answered. Above `clock_skew_max` nothing \
+     is repaired. Absent until it answered once.",
+);
 pub(super) const WIRE_BYTES: Family = counter(
     "selfsame_wire_bytes_total",
     &[],
@@ -190,7 +196,7 @@ pub(super) const WIRE_BYTES: Family = counter(
 );
 
 /// All of them, in the order of the documentation.
-pub(super) const ALL: [&Family; 21] = [
+pub(super) const ALL: [&Family; 22] = [
     &SHARDS,
     &SHARDS_UNKNOWN,
     &MISMATCHES_FOUND,
@@ -210,6 +216,7 @@ pub(super) const ALL: [&Family; 21] = [
     &THROTTLE_WAITS,
     &THROTTLE_WAIT,
     &PEER_UP,
+    &CLOCK_SKEW,
     &WIRE_BYTES,
     &BUILD_INFO,
 ];
