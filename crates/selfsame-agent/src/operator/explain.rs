@@ -176,6 +176,6 @@ fn understood(told: &v1::NodeObservation) -> Observation {
         _ => Presence::Unreachable,
     };
     // A memory that cannot be read is none that a decision may rest on: the agent that sent it is of another version.
-    let memory = told.memory.clone().and_then(|memory| Tombstone::try_from(memory).ok());
+    let memory = told.memory.and_then(|memory| Tombstone::try_from(memory).ok());
     Observation { presence, memory, held: told.held }
 }

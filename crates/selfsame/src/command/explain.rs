@@ -194,7 +194,7 @@ async fn ask_agents(
 
 /// What a ledger says of a key, in words.
 fn remembered(memory: &v1::Tombstone) -> String {
-    let Ok(memory) = Tombstone::try_from(memory.clone()) else {
+    let Ok(memory) = Tombstone::try_from(*memory) else {
         return "remembers something that this version does not know".to_owned();
     };
     let what = match (memory.cause, memory.certainty) {
