@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
-#[allow(dead_code, reason = "the other tests need more of it")]
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
