@@ -263,11 +263,13 @@ fn what_does_not_exist_is_exit_code_64_with_a_hint() {
 
 #[test]
 fn a_run_whose_agent_is_lost_is_unknown_and_never_a_success() {
-    for by in ["drain", "kill"] {
+    let run = &["run", "--scan", "--wait", "--output", "json"][..];
+    let diff = &["diff", "--output", "json"][..];
+    for (command, by) in [(run, "drain"), (run, "kill"), (diff, "drain"), (diff, "kill")] {
         let rows = rows(40);
         let mut fleet = Fleet::builder().setting("settle", "3s").rows(&rows).start();
         skip(&fleet, 2, &["key-0001".to_owned()], 2);
-        let run = fleet.cli_start(&["run", "--scan", "--wait", "--output", "json"]);
+        let run = fleet.cli_start(command);
         wait::until(Duration::from_secs(30), "agent a has begun the run", || {
             let (journal, _folder) = selfsame_tests::journal_copy(&fleet.data(0)).ok()?;
             let open = "SELECT count(*) FROM run WHERE finished IS NULL";
@@ -279,8 +281,9 @@ fn a_run_whose_agent_is_lost_is_unknown_and_never_a_success() {
             fleet.kill(0)
         }
         let answer = run.answer(Duration::from_secs(60));
-        assert_eq!(answer.code, Some(2), "{by}: {answer:?}");
-        assert!(answer.stderr.contains("hint: "), "{by}: {answer:?}");
+        assert_eq!(answer.code, Some(2), "{command:?}, {by}: {answer:?}");
+        assert_eq!(answer.stdout, "", "{command:?}, {by}: nothing is known");
+        assert!(answer.stderr.contains("hint: "), "{command:?}, {by}: {answer:?}");
     }
 }
 

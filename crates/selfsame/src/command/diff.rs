@@ -15,7 +15,7 @@ use super::{chosen, load};
 use crate::client::ask;
 use crate::config::FleetConfig;
 use crate::direct::Direct;
-use crate::output::{ItemRow, Output, Summary, Terminal, Versions, print_json_of_each, print_summary, talk};
+use crate::output::{ItemRow, Output, Summary, Terminal, Versions, print_json_of_each, print_summary};
 
 /// `selfsame diff …`
 #[derive(Debug, Args)]
@@ -88,13 +88,8 @@ async fn ask_agents(args: &DiffArgs, config: &FleetConfig) -> anyhow::Result<Exi
         request: Uuid::now_v7().as_bytes().to_vec(),
     };
     let mut summaries = Vec::new();
-    let followed = follow(config, &request).await?.summaries;
-    if followed.is_empty() {
-        let hint = "hint: ask again; the configured agents are asked in turn";
-        talk(&format!("the agent that was asked ended before the comparison did; {hint}"));
-        return Ok(ExitCode::from(2));
-    }
-    for summary in followed {
+    let mut followed = follow(config, &request).await?;
+    for summary in std::mem::take(&mut followed.summaries) {
         let limit = u32::try_from(args.limit).unwrap_or(u32::MAX);
         let show = &v1::ShowRequest { run: summary.run.clone(), limit };
         let reply: v1::ShowReply =
@@ -104,5 +99,6 @@ async fn ask_agents(args: &DiffArgs, config: &FleetConfig) -> anyhow::Result<Exi
     }
     let worst = summaries.iter().map(Summary::exit_code).fold(0, super::worse);
     print_summaries(config, &summaries, args.output)?;
-    Ok(ExitCode::from(worst))
+    let unfinished = followed.tell_unfinished("ask again; the configured agents are asked in turn");
+    Ok(ExitCode::from(super::worse(worst, unfinished)))
 }

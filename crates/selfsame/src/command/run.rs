@@ -63,6 +63,20 @@ pub(crate) struct Started {
 pub(crate) struct Followed {
     pub(crate) started: Vec<Started>,
     pub(crate) summaries: Vec<Summary>,
+    /// Collections of which no result was told, though it was asked for.
+    pub(crate) unfinished: Vec<String>,
+}
+
+impl Followed {
+    /// Says of which collections nothing is known; gives the code of it.
+    pub(crate) fn tell_unfinished(&self, hint: &str) -> u8 {
+        if self.unfinished.is_empty() {
+            return 0;
+        }
+        let of = self.unfinished.join(", ");
+        talk(&format!("the agent that was asked ended before the result of {of}; hint: {hint}"));
+        2
+    }
 }
 
 /// Runs the command.
@@ -76,29 +90,27 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         wait: args.wait,
         request: Uuid::now_v7().as_bytes().to_vec(),
     };
-    let Followed { started, mut summaries } = follow(&config, &request).await?;
+    let mut followed = follow(&config, &request).await?;
+    let Followed { started, summaries, .. } = &mut followed;
     if started.is_empty() {
         talk("the agent that was asked ended before it began the run; hint: ask again");
-        return Ok(ExitCode::from(2));
-    }
-    if args.wait && summaries.is_empty() {
-        let hint = "hint: the other agents go on with it; look for it with `selfsame runs`";
-        talk(&format!("the agent that was asked ended before the run did; {hint}"));
         return Ok(ExitCode::from(2));
     }
     if !args.wait {
         match args.output {
             Output::Text => started.iter().try_for_each(|started| print_line(&started.run))?,
-            Output::Json => print_json_of_each(&started)?,
+            Output::Json => print_json_of_each(started)?,
         }
         return Ok(ExitCode::SUCCESS);
     }
-    waiting::count(&config, &mut summaries).await;
-    print_summaries(&config, &summaries, args.output)?;
-    Ok(ExitCode::from(summaries.iter().map(Summary::exit_code).fold(0, super::worse)))
+    waiting::count(&config, summaries).await;
+    print_summaries(&config, summaries, args.output)?;
+    let code = summaries.iter().map(Summary::exit_code).fold(0, super::worse);
+    let hint = "the other agents go on with it; look for it with `selfsame runs`";
+    Ok(ExitCode::from(super::worse(code, followed.tell_unfinished(hint))))
 }
 
-/// Prints the results of a run over all its collections.
+/// Prints the results of a run over all its collections: nothing if there is none.
 pub(crate) fn print_summaries(
     config: &FleetConfig,
     summaries: &[Summary],
@@ -108,6 +120,7 @@ pub(crate) fn print_summaries(
         Output::Text => summaries
             .iter()
             .try_for_each(|summary| print_summary(summary, Versions::of(config, &summary.collection))),
+        Output::Json if summaries.is_empty() => Ok(()),
         Output::Json => print_json_of_each(summaries),
     }
 }
@@ -118,6 +131,11 @@ pub(crate) async fn follow(config: &FleetConfig, request: &v1::RunRequest) -> an
         ask(config, |mut client| async move { client.run(request.clone()).await }).await?;
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let mut followed = Followed::default();
+    if request.wait {
+        let only = config.fleet.collections.iter().map(|collection| collection.name.to_string());
+        let wanted = |name: &String| request.collection.is_empty() || *name == request.collection;
+        followed.unfinished = only.filter(wanted).collect();
+    }
     let mut told = BTreeSet::new();
     // A stream that breaks off ends as one whose agent drained: without a summary.
     while let Some(event) = events.message().await.unwrap_or_default() {
@@ -145,6 +163,7 @@ pub(crate) async fn follow(config: &FleetConfig, request: &v1::RunRequest) -> an
                 // Who was missing at the start was named then.
                 summary.silent.retain(|silent| !told.contains(&silent.agent));
                 tell_silent(&summary.silent);
+                followed.unfinished.retain(|name| *name != summary.collection);
                 followed.summaries.push(Summary::told(&summary));
             }
             None => {}
