@@ -92,12 +92,10 @@ Decimal::parse(&self.text[start..self.at])
     Plant {
         name: "unreachable-as-absent",
         breaks: "a replica that did not answer is written to as if it had lost the document",
-        file: "crates/selfsame-core/src/resolve.rs",
-        find: "Presence::Unreadable | Presence::Unreachable => {}",
-        replace: "\
-Presence::Unreadable => {}
-                Presence::Unreachable => heard.absent.push(ReplicaIndex(index)),",
-        test: core("resolve::tests::rule_1_the_highest_version_wins_even_alone"),
+        file: "crates/selfsame-core/src/resolve/heard.rs",
+        find: "continue;",
+        replace: "heard.absent.push(replica);",
+        test: core("resolve::tests::rules::rule_1_the_highest_version_wins_even_alone"),
     },
     Plant {
         name: "node-hash-without-count",
@@ -110,10 +108,10 @@ Presence::Unreadable => {}
     Plant {
         name: "expired-ignoring-skew",
         breaks: "a document is deleted that has not expired yet by another agent's clock",
-        file: "crates/selfsame-core/src/resolve.rs",
-        find: "let decision = if winner.1.expired_at(moment.certainly_past()) {",
-        replace: "let decision = if winner.1.expired_at(moment.now) {",
-        test: core("resolve::tests::rule_3_within_the_clocks_skew_nothing_is_done"),
+        file: "crates/selfsame-core/src/resolve/documents.rs",
+        find: "if holder.document.expired_at(self.moment.certainly_past()) {",
+        replace: "if holder.document.expired_at(self.moment.now) {",
+        test: core("resolve::tests::rules::rule_3_within_the_clocks_skew_nothing_is_done"),
     },
     Plant {
         name: "moving-as-stable",

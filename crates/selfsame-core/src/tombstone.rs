@@ -129,20 +129,20 @@ impl Tombstone {
         }
         let came_back = self.came_back || other.came_back;
         match self.strength().cmp(&other.strength()) {
-            Ordering::Less => Tombstone { came_back, ..other.clone() },
-            Ordering::Greater => Tombstone { came_back, ..self.clone() },
+            Ordering::Less => Tombstone { came_back, ..*other },
+            Ordering::Greater => Tombstone { came_back, ..*self },
             Ordering::Equal => Tombstone {
                 at: self.at.max(other.at),
                 owner: self.owner.max(other.owner),
                 came_back,
-                ..self.clone()
+                ..*self
             },
         }
     }
 
     /// Whether both say the same, whenever it was seen.
     pub fn same_but_time(&self, other: &Tombstone) -> bool {
-        *self == Tombstone { at: self.at, ..other.clone() }
+        *self == Tombstone { at: self.at, ..*other }
     }
 
     /// Whether joining `other` into this one would leave what the sums over ledgers tell apart as it is.
@@ -156,7 +156,7 @@ impl Tombstone {
     /// stay with the replica that made them.
     pub fn received(&self) -> Option<Tombstone> {
         let owner = TombstoneOwner::Received;
-        (self.certainty == Certainty::Certain).then(|| Tombstone { owner, ..self.clone() })
+        (self.certainty == Certainty::Certain).then_some(Tombstone { owner, ..*self })
     }
 
     /// What is left after a client inserted `version` on the replica, seen in its own feed or scan: a higher
@@ -164,15 +164,17 @@ impl Tombstone {
     pub fn after_insert(&self, version: Version) -> Option<Tombstone> {
         match version.cmp(&self.version) {
             Ordering::Greater => None,
-            Ordering::Equal => Some(Tombstone { came_back: true, ..self.clone() }),
+            Ordering::Equal => Some(Tombstone { came_back: true, ..*self }),
             Ordering::Less => Some(self.clone()),
         }
     }
 
-    /// What is left after a repair wrote a live document of `version` on the replica: the write ends what it
-    /// beat, a lower certain tombstone or the replica's overruled observation.
-    pub fn after_repair(&self, version: Version) -> Option<Tombstone> {
-        (self.certainty == Certainty::Certain && self.version >= version).then(|| self.clone())
+    /// What is left after a repair wrote the replica's row: a live document of `written`, or none, deleted or
+    /// marked. The replica's own observation ends in either case: what the row is now is our doing, and no vote.
+    /// A certain tombstone ends only if a live document above it was written.
+    pub fn after_repair(&self, written: Option<Version>) -> Option<Tombstone> {
+        let beaten = written.is_some_and(|version| version > self.version);
+        (self.certainty == Certainty::Certain && !beaten).then(|| self.clone())
     }
 
     /// Whether the replica that remembers this saw for itself that the key was gone, without proof that it was

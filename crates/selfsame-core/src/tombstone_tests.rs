@@ -64,7 +64,7 @@ fn a_clients_insert_ends_a_lower_tombstone_and_brings_its_own_version_back() {
     for certainty in [Certain, Observed] {
         let tombstone = tombstone(5, Deleted, certainty);
         assert_eq!(tombstone.after_insert(Version(6)), None);
-        let came_back = Tombstone { came_back: true, ..tombstone.clone() };
+        let came_back = Tombstone { came_back: true, ..tombstone };
         assert_eq!(tombstone.after_insert(Version(5)), Some(came_back));
         assert_eq!(tombstone.after_insert(Version(4)), Some(tombstone));
     }
@@ -73,17 +73,23 @@ fn a_clients_insert_ends_a_lower_tombstone_and_brings_its_own_version_back() {
 #[test]
 fn a_repairs_write_ends_what_it_beat_and_no_more() {
     let certain = tombstone(5, Deleted, Certain);
-    assert_eq!(certain.after_repair(Version(6)), None);
-    assert_eq!(certain.after_repair(Version(5)), Some(certain.clone()));
-    assert_eq!(certain.after_repair(Version(4)), Some(certain));
-    let overruled = tombstone(5, Deleted, Observed);
-    assert_eq!(overruled.after_repair(Version(4)), None);
+    assert_eq!(certain.after_repair(Some(Version(6))), None);
+    assert_eq!(certain.after_repair(Some(Version(5))), Some(certain.clone()));
+    assert_eq!(certain.after_repair(Some(Version(4))), Some(certain.clone()));
+    assert_eq!(certain.after_repair(None), Some(certain));
+}
+
+#[test]
+fn a_repairs_write_ends_the_replicas_own_observation() {
+    let observed = tombstone(5, Deleted, Observed);
+    assert_eq!(observed.after_repair(Some(Version(4))), None, "it was overruled");
+    assert_eq!(observed.after_repair(None), None, "a row that a repair deleted is no vote");
 }
 
 #[test]
 fn only_certain_tombstones_are_received() {
     let certain = tombstone(5, Deleted, Certain);
-    assert_eq!(certain.received(), Some(Tombstone { owner: Received, ..certain.clone() }));
+    assert_eq!(certain.received(), Some(Tombstone { owner: Received, ..certain }));
     assert_eq!(tombstone(5, Deleted, Observed).received(), None);
 }
 
@@ -107,13 +113,13 @@ fn the_higher_version_stays_and_of_one_version_the_stronger_evidence() {
     assert_eq!(both(&higher, &deleted), higher);
     assert_eq!(both(&at(1, deleted.clone()), &observed), at(1, deleted.clone()));
     assert_eq!(both(&at(1, deleted.clone()), &at(9, deleted.clone())), at(9, deleted.clone()));
-    let came_back = Tombstone { came_back: true, ..observed.clone() };
-    assert_eq!(both(&came_back, &deleted), Tombstone { came_back: true, ..deleted.clone() });
+    let came_back = Tombstone { came_back: true, ..observed };
+    assert_eq!(both(&came_back, &deleted), Tombstone { came_back: true, ..deleted });
     assert!(!both(&came_back, &higher).came_back, "a higher version was deleted after the return");
     let expired = tombstone(1, Expired, Certain);
     assert_eq!(both(&expired, &deleted), deleted, "a deletion outranks an expiry");
     assert_eq!(both(&expired, &observed), observed, "or a vote against a renewed expiry would be lost");
-    let received = Tombstone { owner: Received, ..deleted.clone() };
+    let received = Tombstone { owner: Received, ..deleted };
     assert_eq!(both(&received, &deleted), deleted);
     let hearsay = Tombstone { owner: Received, ..tombstone(9, Deleted, Observed) };
     assert_eq!(both(&hearsay, &observed), observed, "hearsay gives way");

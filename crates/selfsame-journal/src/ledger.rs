@@ -28,8 +28,8 @@ pub enum LedgerStep {
     Gone(Memory),
     /// A client wrote this version: [`Tombstone::after_insert`].
     Inserted(KeyDigest, Version),
-    /// A repair wrote this version: [`Tombstone::after_repair`].
-    Repaired(KeyDigest, Version),
+    /// A repair wrote a live document of this version, or deleted the row: [`Tombstone::after_repair`].
+    Repaired(KeyDigest, Option<Version>),
 }
 
 /// A memory that changed.

@@ -101,12 +101,16 @@ fn steps_change_memories_as_the_core_decides() {
     assert_eq!(step(gone()), Some((None, Some(certain.clone()))));
     assert_eq!(step(gone()), None);
     assert_eq!(step(LedgerStep::Inserted(digest, Version(4))), None);
-    assert_eq!(step(LedgerStep::Repaired(digest, Version(5))), None, "a repair does not outweigh a proof");
+    assert_eq!(
+        step(LedgerStep::Repaired(digest, Some(Version(5)))),
+        None,
+        "a repair does not outweigh a proof"
+    );
     assert_eq!(
         step(LedgerStep::Inserted(digest, Version(5))),
         Some((Some(certain), Some(came_back.clone())))
     );
-    assert_eq!(step(LedgerStep::Repaired(digest, Version(6))), Some((Some(came_back), None)));
+    assert_eq!(step(LedgerStep::Repaired(digest, Some(Version(6)))), Some((Some(came_back), None)));
 }
 
 #[test]

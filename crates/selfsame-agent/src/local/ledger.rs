@@ -89,7 +89,7 @@ impl Seen<'_> {
                 let memory = self.memory?;
                 let version = document.entry.version;
                 if self.repaired == Some(document.row_digest) {
-                    return Some(LedgerStep::Repaired(self.key_digest, version));
+                    return Some(LedgerStep::Repaired(self.key_digest, Some(version)));
                 }
                 // What another replica told of is not undone by a row that this one has had all along.
                 let inserted = version > memory.version

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use selfsame_core::{Epoch, Key, KeyDigest, OriginMarker, RepairId, RowDigest, RunId};
-use selfsame_journal::{BeforeImage, Intent, IntentOutcome, IntentWrite, IntentWritten, StoredIntent};
+use selfsame_journal::{
+    BeforeImage, Intent, IntentOutcome, IntentWrite, IntentWritten, LedgerStep, StoredIntent,
+};
 use selfsame_store::{Expected, Read, Refusal, RepairBatch, RepairItem, Write, WriteOutcome};
 use selfsame_wire::message::{ApplyItem, ApplyOutcome};
 
@@ -184,11 +186,15 @@ impl LocalReplica {
         let forgotten = blocking(move || {
             let digests: Vec<KeyDigest> =
                 keys.iter().map(|key| this.fingerprinter().key_digest(key)).collect();
-            let index = this.index()?;
-            index.remove(index.next_stamp()?, &digests)
+            // What the row is now is our doing, and no vote.
+            let steps: Vec<LedgerStep> =
+                digests.iter().map(|digest| LedgerStep::Repaired(*digest, None)).collect();
+            this.note(&steps, None)?;
+            let removed = this.index().and_then(|index| index.remove(index.next_stamp()?, &digests));
+            removed.map(|_| ()).map_err(|error| this.index_failed(&error))
         })
         .await;
-        forgotten.map(|_| ()).map_err(|error| self.index_failed(&error))
+        forgotten
     }
 
     /// Finds out by reading what became of intents that a crash or a silent store left without an outcome. To be

@@ -59,7 +59,7 @@ impl<'a> Case<'a> {
             }
             None => {
                 let owner = TombstoneOwner::Received;
-                self.delete(rule, cause, Some(Tombstone { owner, ..tombstone.clone() }))
+                self.delete(rule, cause, Some(Tombstone { owner, ..*tombstone }))
             }
         }
     }

@@ -31,20 +31,21 @@ impl<'a> Case<'a> {
             .map(|holder| holder.document.content)
             .map(|content| (content, self.heard.content_votes(highest, content)))
             .collect();
-        let content = match contents.keys().next() {
-            Some(only) if contents.len() == 1 => *only,
-            _ => match self.majority_content(&candidates, &contents) {
-                Some(content) => content,
-                None => return Err(self.tie(&candidates, &contents)),
-            },
-        };
+        // Where all have expired, rule 3 decides the same whichever of several contents wins.
+        let expired = candidates.iter().filter(|holder| holder.document.expired_at(self.moment.now)).count();
+        let disputed = contents.len() > 1 && expired < candidates.len();
+        let majority = self.majority_content(&contents).filter(|_| expired == 0);
+        if disputed && majority.is_none() {
+            return Err(self.tie(&candidates, &contents));
+        }
+        let wins = |holder: &&Holder<'_>| !disputed || majority == Some(holder.document.content);
         // Stored bytes differ where fields are ignored; the choice must not depend on the order of replicas.
         let latest_first = |holder: &&Holder<'_>| {
             let expiry = holder.document.expiry;
             (Reverse((expiry.is_none(), expiry)), holder.document.row, holder.replica)
         };
-        let holders = candidates.iter().filter(|holder| holder.document.content == content);
-        let holder = *holders.min_by_key(latest_first).expect("a content that was counted has a holder");
+        let holder = candidates.iter().filter(wins).min_by_key(latest_first);
+        let holder = *holder.expect("the highest version has a holder, and so has a majority's content");
         let rule = if contents.len() > 1 {
             Rule::Tie
         } else if candidates.iter().any(|other| !other.document.same_document(holder.document)) {
@@ -59,16 +60,10 @@ impl<'a> Case<'a> {
 
     /// Rule 2: the content that settles a tie. Where versions are no times, the memory of a replica that was not
     /// heard could hold the key, so that all must have been heard.
-    fn majority_content(
-        &self,
-        candidates: &[Holder<'_>],
-        contents: &BTreeMap<ContentDigest, usize>,
-    ) -> Option<ContentDigest> {
-        let expired = candidates.iter().filter(|holder| holder.document.expired_at(self.moment.now)).count();
-        let some_expired = expired > 0 && expired < candidates.len();
+    fn majority_content(&self, contents: &BTreeMap<ContentDigest, usize>) -> Option<ContentDigest> {
         let may_settle = self.policy.ties == Ties::Majority && (self.is_timed() || self.heard.all());
-        let (content, _) = contents.iter().find(|(_, votes)| self.heard.is_majority(**votes))?;
-        (may_settle && !some_expired).then_some(*content)
+        let majority = contents.iter().find(|(_, votes)| self.heard.is_majority(**votes));
+        majority.filter(|_| may_settle).map(|(content, _)| *content)
     }
 
     /// Rule 2: nothing settles the tie. The minority stands out, if there is one.

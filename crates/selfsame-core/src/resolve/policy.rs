@@ -59,7 +59,7 @@ pub struct Moment {
 
 impl Moment {
     /// What expired at or before this instant has expired by every clock.
-    pub(crate) fn certainly_past(self) -> WallMicros {
+    pub fn certainly_past(self) -> WallMicros {
         self.now.plus(self.skew.saturating_neg())
     }
 }

@@ -1,7 +1,7 @@
 //! Rule 8: the preferred replica's document wins, or the key is held.
 
 use super::Case;
-use super::decision::{HoldReason, Rule, Verdict};
+use super::decision::{Decision, HoldReason, Rule, Verdict};
 use super::deletions::stands_against;
 use super::documents::Chosen;
 use super::heard::Holder;
@@ -41,18 +41,20 @@ impl Case<'_> {
         }
         let chosen = Chosen { rule: Rule::Preferred, holder: preferred };
         match self.expired(chosen) {
+            Some(wait) if wait.decision == Decision::Wait => wait,
             // It must not take along what is newer, or renewed elsewhere.
             Some(_) if self.outlives(document.version) => self.prefer_behind(preferred.replica),
-            Some(verdict) => verdict,
+            Some(expired) => expired,
             None => self.copy(Rule::Preferred, preferred),
         }
     }
 
-    /// Whether a live document is above this version, or at it and has not expired.
+    /// Whether a live document is above this version, or at it and has not expired by every clock.
     fn outlives(&self, version: Version) -> bool {
+        let past = self.moment.certainly_past();
         self.heard.live.iter().any(|holder| {
             let other = holder.document;
-            other.version > version || (other.version == version && !other.expired_at(self.moment.now))
+            other.version > version || (other.version == version && !other.expired_at(past))
         })
     }
 

@@ -139,10 +139,14 @@ proptest! {
             let unwritten = |document| Sighting { by_repair: false, row: RowDigest([0; 32]), ..document };
             world.iter().map(|observation| row(observation).map(unwritten)).collect()
         };
-        // What a repair wrote is live by no client's doing; and where versions are no times, the memory that was
-        // written first may hold the rest.
-        let may_hold = policy.version_kind != VersionKind::Time || verdict.rule == Rule::ObservedDeletion;
-        let holds = may_hold && matches!(next.decision, Decision::Hold { .. });
+        // What a repair wrote is nobody's vote, so that a majority may be gone and the policy have to decide; a
+        // preference decides by who is absent; and where versions are no times, what was remembered first may hold
+        // the rest.
+        let may_hold = policy.version_kind != VersionKind::Time
+            || policy.winner != Winner::Newest
+            || matches!(verdict.rule, Rule::Tie | Rule::ObservedDeletion);
+        let deletes = policy.observed_deletes == ObservedDeletes::Delete && next.rule == Rule::ObservedDeletion;
+        let holds = may_hold && (deletes || matches!(next.decision, Decision::Hold { .. } | Decision::Wait));
         prop_assert!(holds || rows(&settled) == rows(&whole), "{verdict:?}\n{cut:?}\n{next:?}");
     }
 
@@ -161,8 +165,14 @@ proptest! {
         );
         let behind = |targets: &[Target]| targets.iter().any(|target| target.cause == Cause::MissedUpdate);
         let updates = matches!(&part.decision, Decision::Copy { targets, .. } if behind(targets));
+        // A tie that is left open is between those that have the key; a majority of them brings it back meanwhile
+        // to those that lost it, where nothing is overwritten.
+        let lacks = |target: &Target| world[target.replica.0].presence == Presence::Absent;
+        let restores = part.rule == Rule::ObservedDeletion
+            && matches!(&part.decision, Decision::Copy { targets, .. } if targets.iter().all(lacks))
+            && whole.rule == Rule::Tie;
         prop_assert!(
-            alone || updates
+            alone || updates || restores
                 || is_excepted(&world, heard, &policy, moment)
                 || same_or_hold(&world, &part, &whole),
             "whole {whole:?}\npart {part:?}",

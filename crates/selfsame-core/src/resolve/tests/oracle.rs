@@ -127,12 +127,14 @@ fn expected(world: &[Observation], policy: &Policy, moment: Moment) -> End {
     let settle = || {
         let at_top: Vec<_> = live.iter().filter(|(_, (version, ..), _)| *version == highest).collect();
         let content = at_top[0].1.2;
+        if at_top.iter().all(|(_, other, _)| other.1 <= moment.now.0) {
+            return at_top.iter().map(|(_, other, _)| *other).max_by_key(|other| other.1);
+        }
         let content = if at_top.iter().all(|(_, other, _)| other.2 == content) {
             content
         } else {
-            let expired = at_top.iter().filter(|(_, other, _)| other.1 <= moment.now.0).count();
-            let mixed = expired != 0 && expired != at_top.len();
-            let may = policy.ties == Ties::Majority && !mixed && (timed || silent == 0);
+            let none_expired = at_top.iter().all(|(_, other, _)| other.1 > moment.now.0);
+            let may = policy.ties == Ties::Majority && none_expired && (timed || silent == 0);
             let votes = |content: [u8; 32]| {
                 at_top.iter().filter(|(_, other, by_repair)| other.2 == content && !by_repair).count()
             };
@@ -176,10 +178,9 @@ fn expected(world: &[Observation], policy: &Policy, moment: Moment) -> End {
             if above {
                 return End::Held(HoldReason::Recreated);
             }
-            let outlived = live
-                .iter()
-                .any(|(_, other, _)| other.0 > own.0 || (other.0 == own.0 && other.1 > moment.now.0));
-            if own.1 <= moment.now.0 && outlived {
+            let outlived =
+                live.iter().any(|(_, other, _)| other.0 > own.0 || (other.0 == own.0 && other.1 > sure));
+            if own.1 <= sure && outlived {
                 return End::Held(HoldReason::PreferredBehind);
             }
             return unless_expired(own);

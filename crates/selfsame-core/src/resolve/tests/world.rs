@@ -24,39 +24,34 @@ pub(super) fn carry_out(
     reaches: impl Fn(usize) -> bool,
 ) -> World {
     let mut after = world.clone();
-    match &verdict.decision {
-        Decision::Copy { winner, targets } => {
-            for target in targets.iter().map(|target| target.replica.0).filter(|target| reaches(*target)) {
-                let (presence, memory) = match &world[winner.0].presence {
-                    Presence::Live(document) => (
-                        Presence::Live(Sighting { by_repair: true, ..document.clone() }),
-                        world[target]
-                            .memory
-                            .as_ref()
-                            .and_then(|memory| memory.after_repair(document.version)),
-                    ),
-                    Presence::Marked(document) => (
-                        Presence::Marked(Sighting { by_repair: true, ..document.clone() }),
-                        world[target].memory.clone(),
-                    ),
-                    other => panic!("{other:?} is no winner"),
-                };
-                after[target] = Observation { presence, memory, ..world[target].clone() };
-            }
+    let (targets, written, remember) = match &verdict.decision {
+        Decision::Copy { winner, targets } => (targets, Some(&world[winner.0].presence), None),
+        Decision::Delete { targets, remember } => (targets, None, remember.as_ref()),
+        Decision::Agree | Decision::AgreeAsHeard | Decision::Wait | Decision::Hold { .. } => return after,
+    };
+    let (presence, version) = match written {
+        Some(Presence::Live(document)) => {
+            (Presence::Live(Sighting { by_repair: true, ..document.clone() }), Some(document.version))
         }
-        Decision::Delete { targets, remember } => {
-            for (index, observation) in after.iter_mut().enumerate() {
-                let told = heard[index] && !observation.held && observation.presence != Presence::Unreachable;
-                if let Some(remember) = remember.as_ref().filter(|_| told) {
-                    let known = observation.memory.take();
-                    observation.memory = Some(known.map_or(remember.clone(), |known| known.join(remember)));
-                }
-            }
-            for target in targets.iter().map(|target| target.replica.0).filter(|target| reaches(*target)) {
-                after[target].presence = Presence::Absent;
-            }
+        Some(Presence::Marked(document)) => {
+            (Presence::Marked(Sighting { by_repair: true, ..document.clone() }), None)
         }
-        Decision::Agree | Decision::AgreeAsHeard | Decision::Wait | Decision::Hold { .. } => {}
+        Some(other) => panic!("{other:?} is no winner"),
+        None => (Presence::Absent, None),
+    };
+    let reached = targets.iter().map(|target| target.replica.0).filter(|target| reaches(*target));
+    for target in reached {
+        let memory = world[target].memory.as_ref().and_then(|memory| memory.after_repair(version));
+        after[target] = Observation { presence: presence.clone(), memory, ..world[target].clone() };
+    }
+    // Before any row is deleted, and whatever becomes of the rows.
+    let agents = after.iter_mut().zip(world.iter().zip(heard));
+    for (observation, (before, heard)) in agents {
+        let told = *heard && !before.held && before.presence != Presence::Unreachable;
+        if let Some(remember) = remember.filter(|_| told) {
+            let known = observation.memory.take();
+            observation.memory = Some(known.map_or(remember.clone(), |known| known.join(remember)));
+        }
     }
     after
 }
