@@ -498,3 +498,19 @@ fn an_agent_that_cannot_start_says_why_and_what_to_do() {
     refused(&fleet.command(&["agent", "--name", "a", "--config", "second.yaml"]), 64, "journal.db");
     assert_eq!(fleet.cli(&["status"]).code, Some(2), "the first goes on");
 }
+
+#[test]
+fn a_column_that_only_one_replica_has_is_never_in_sync() {
+    // A migration that has reached one of three: its rows have a value that the others cannot hold.
+    let rows = rows();
+    let mut fleet = Fleet::builder().setting("source", "{ table: products }").rows(&rows).prepare();
+    fleet
+        .open(0)
+        .execute_batch("ALTER TABLE products ADD COLUMN price INTEGER; UPDATE products SET price = 5;")
+        .unwrap();
+    (0..3).for_each(|agent| fleet.start(agent));
+    for _ in 0..2 {
+        let summary = fleet.pass();
+        assert_ne!(summary["verdict"], "in_sync", "{summary}");
+    }
+}

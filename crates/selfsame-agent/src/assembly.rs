@@ -71,6 +71,14 @@ pub enum AssemblyError {
         /// Why.
         error: IndexError,
     },
+    /// The data directory is another agent's.
+    #[error("data directory {} is that of agent `{owner}`", path.display())]
+    OtherAgent {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: AgentName,
+    },
     /// The settings name no such replica, or its mapping contradicts itself.
     #[error("collection {0} has no usable replica on node {1}")]
     Settings(CollectionName, NodeName),
@@ -94,6 +102,10 @@ pub fn assemble(parts: AgentParts) -> Result<Assembled, AssemblyError> {
     let options =
         JournalOptions { before_images: parts.fleet.journal.before_images, ..JournalOptions::default() };
     let journal = Arc::new(Journal::open(&parts.data.join("journal.db"), options)?);
+    let owner = journal.belong_to(&parts.name)?;
+    if owner != parts.name {
+        return Err(AssemblyError::OtherAgent { path: parts.data, owner });
+    }
     for collection in &parts.fleet.collections {
         let fingerprinter = parts.fleet.fingerprinter(&collection.name);
         let keying = fingerprinter.check_value();

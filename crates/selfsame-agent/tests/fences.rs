@@ -201,3 +201,34 @@ async fn a_shard_of_which_a_replica_did_not_answer_the_reads_is_never_in_sync() 
         assert_eq!(unknown.count(), 1, "the other shards are in sync");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_that_arrives_long_after_its_confirm_is_refused() {
+    // The target's machine stood still, and goes on with what was sent to it before.
+    let world = filled(20, collection_settings());
+    let (agent, claim) = (&world.agents[0], claim(&world, 1, "b"));
+    read(agent, &claim, true).await.unwrap();
+    tokio::time::advance(Duration::from_secs(30)).await;
+    let before = world.contents();
+    assert!(matches!(apply(&world, &claim, 1).await, Err(PeerError::Refused(_))));
+    assert_eq!(world.contents(), before);
+    read(agent, &claim, true).await.unwrap();
+    apply(&world, &claim, 2).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_makes_no_scan_superfluous() {
+    let world = filled(20, collection_settings());
+    world.pass().await;
+    // One hour back: the last scan began in the future now.
+    *world.clock.0.lock() -= 3_600_000_000;
+    world.stores[1].put(row(1, 300, "{}"));
+    let epochs = vec![(ShardId(0), claim(&world, 1, "b").epoch)];
+    let request =
+        RootsRequest { collection: claim(&world, 1, "b").collection, run: claim(&world, 1, "b").run, epochs };
+    let roots = world.agents[1].roots(request).await.unwrap();
+    assert_eq!(roots[0].roots[0], Err(UnknownReason::Clock), "nobody knows when that scan began");
+    let report = world.pass().await;
+    assert_eq!(world::items(&report).len(), 2, "{report:?}");
+    assert!(world.all_the_same());
+}

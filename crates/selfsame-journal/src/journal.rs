@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use selfsame_core::AgentName;
 
 use crate::columns::{self, Table};
 use crate::{JournalError, file};
@@ -109,6 +110,17 @@ impl Journal {
                 })
             };
             Ok(columns::first(connection, FACT, sql, [], read)?.unwrap_or(Standing::Fresh))
+        })
+    }
+
+    /// Makes this the journal of an agent, if it is nobody's yet; gives the name of the agent whose it is.
+    pub fn belong_to(&self, agent: &AgentName) -> Result<AgentName, JournalError> {
+        self.write(|transaction| {
+            let sql = "INSERT INTO fact(name, value) VALUES ('agent', ?1) ON CONFLICT(name) DO NOTHING";
+            columns::run(transaction, sql, params![agent.as_str()])?;
+            let sql = "SELECT name, value FROM fact WHERE name = 'agent'";
+            let owner = columns::first(transaction, FACT, sql, [], |columns| columns.parsed("value"))?;
+            Ok(owner.unwrap_or_else(|| agent.clone()))
         })
     }
 

@@ -41,7 +41,8 @@ where
         match ask(channel::operator_client(channel)).await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => match status.code() {
-                Code::Unavailable | Code::DeadlineExceeded | Code::Unimplemented => {
+                // A connection that breaks in the middle of a call is of no other kind than one that cannot be made.
+                Code::Unavailable | Code::DeadlineExceeded | Code::Unimplemented | Code::Unknown => {
                     unanswered.push(format!("  {} at {}: {}", agent.name, agent.grpc, reason(&status)));
                 }
                 Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => {

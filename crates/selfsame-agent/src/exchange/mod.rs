@@ -313,6 +313,8 @@ impl Exchange {
     fn brake(&self, shard: ShardId, tasks: &[Task<'_>], report: &ShardReport) -> Option<PlanReason> {
         /// Below this many keys a share says nothing about a shard.
         const SHARE_COUNTS_FROM: usize = 50;
+        /// More of a shard's keys that a majority lost, and nobody certainly deleted, look like lost tables.
+        const VANISHED_SHARE_MAX: f64 = 0.05;
         match &self.mandate {
             Mandate::Approved(_) => return None,
             Mandate::Plan(reason) => return (!tasks.is_empty()).then_some(*reason),
@@ -324,6 +326,14 @@ impl Exchange {
         let share = keys.len() as f64 / report.counts.keys.max(1) as f64;
         if keys.len() >= SHARE_COUNTS_FROM && share > self.collection.brakes.repair_share_max {
             return Some(PlanReason::RepairShare);
+        }
+        let observed = |task: &&Task<'_>| task.rule == Rule::ObservedDeletion && task.winner().is_none();
+        let vanished: BTreeSet<KeyDigest> =
+            tasks.iter().filter(observed).map(|task| task.judged.key_digest).collect();
+        if vanished.len() >= 2
+            && vanished.len() as f64 / report.counts.keys.max(1) as f64 > VANISHED_SHARE_MAX
+        {
+            return Some(PlanReason::Vanished);
         }
         let deletes = tasks.iter().filter(|task| task.winner().is_none()).count() as u64;
         (deletes > self.collection.brakes.deletes_max).then_some(PlanReason::Deletes)

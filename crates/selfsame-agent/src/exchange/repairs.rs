@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use selfsame_core::{
-    Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, Tombstone,
-    UnknownReason, confirm,
+    Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, Sighting,
+    Tombstone, UnknownReason, confirm,
 };
 use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, FetchRequest};
 use tokio::time::Instant;
@@ -266,29 +266,55 @@ impl Exchange {
         }
     }
 
-    /// Reads back what was written. A repair whose row stands but is not the winner's document is
+    /// Reads back what was written, or was already there. A row that stands and is not the winner's document is
     /// incomparable; a row that a client wrote since is the client's, and fine. An insert whose source was deleted
-    /// meanwhile is withdrawn: what was deleted does not come back. Says whether all replicas answered.
+    /// meanwhile is withdrawn: what was deleted does not come back. Inserts are looked at once more, after a delete
+    /// that was on its way has reached all replicas. Says whether all replicas answered.
     async fn verify(&self, claim: &Claim, asked: &[bool], done: &mut [Done<'_>]) -> bool {
-        let written: Vec<usize> =
-            (0..done.len()).filter(|index| done[*index].outcome == Outcome::Repaired).collect();
+        let read_back = |done: &Done<'_>| matches!(done.outcome, Outcome::Repaired | Outcome::AlreadyThere);
+        let written: Vec<usize> = (0..done.len()).filter(|index| read_back(&done[*index])).collect();
+        let mut heard = self.verify_once(claim, asked, done, &written).await;
+        let inserted: Vec<usize> = (written.into_iter())
+            .filter(|index| done[*index].outcome == Outcome::Repaired && self.inserts(&done[*index].task))
+            .collect();
+        if !inserted.is_empty() {
+            tokio::time::sleep(self.collection.settle).await;
+            heard &= self.verify_once(claim, asked, done, &inserted).await;
+        }
+        heard
+    }
+
+    /// Whether a task puts a document where there was no row.
+    fn inserts(&self, task: &Task<'_>) -> bool {
+        let before = &task.judged.observations[task.target.replica.0].presence;
+        task.winner().is_some() && *before == Presence::Absent
+    }
+
+    async fn verify_once(
+        &self,
+        claim: &Claim,
+        asked: &[bool],
+        done: &mut [Done<'_>],
+        written: &[usize],
+    ) -> bool {
         let keys: Vec<Key> = written.iter().map(|index| done[*index].task.judged.key.clone()).collect();
         if keys.is_empty() {
             return true;
         }
         let Ok(fresh) = reads::observe(claim, &self.members, asked, &keys, false).await else { return false };
         let heard = !fresh.iter().any(|fresh| went_silent(asked, fresh));
-        for (index, fresh) in written.into_iter().zip(fresh) {
-            let task = &done[index].task;
+        for (index, fresh) in written.iter().zip(fresh) {
+            let task = &done[*index].task;
             let target = task.target.replica;
             let Some(winner) = task.winner() else { continue };
             let Some(wanted) = sighting(&task.judged.observations[winner.0]) else { continue };
-            let Some(found) = sighting(&fresh[target.0]).filter(|found| found.by_repair) else { continue };
-            let inserted = task.judged.observations[target.0].presence == Presence::Absent;
-            if inserted && fresh[winner.0].presence == Presence::Absent {
-                done[index].outcome = self.withdraw(claim, task, found.row).await;
+            let before = sighting(&task.judged.observations[target.0]).map(|sighting| sighting.row);
+            let ours = |found: &&Sighting| found.by_repair || Some(found.row) == before;
+            let Some(found) = sighting(&fresh[target.0]).filter(ours) else { continue };
+            if self.inserts(task) && fresh[winner.0].presence == Presence::Absent {
+                done[*index].outcome = self.withdraw(claim, task, found.row).await;
             } else if !found.same_document(wanted) {
-                done[index].outcome = Outcome::Incomparable;
+                done[*index].outcome = Outcome::Incomparable;
             }
         }
         heard

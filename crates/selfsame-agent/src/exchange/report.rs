@@ -164,6 +164,8 @@ pub enum PlanReason {
     RepairShare,
     /// More deletes than `deletes_max`.
     Deletes,
+    /// Many keys are gone from most replicas, and nobody certainly deleted them.
+    Vanished,
     /// `selfsame pause`.
     Paused,
     /// It was approved, but the rows are no longer those that were approved.
@@ -180,6 +182,7 @@ impl PlanReason {
             PlanReason::FirstPass => "first_pass",
             PlanReason::RepairShare => "repair_share_max",
             PlanReason::Deletes => "deletes_max",
+            PlanReason::Vanished => "vanished",
             PlanReason::Paused => "paused",
             PlanReason::Returned => "returned",
         }

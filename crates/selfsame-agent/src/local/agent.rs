@@ -15,7 +15,7 @@ use selfsame_wire::message::{
     LedgerRequest, NodeRoots, ReadReply, ReadRequest, Replica, Root, RootsRequest, ScanRequest, ScanState,
     Share, StartRequest,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::repairing::Warrant;
 use super::replica::LocalReplica;
@@ -33,6 +33,9 @@ const ELEMENTS_MAX: usize = 1 << 18;
 
 /// A store that takes longer for its identity is busy. Shorter than what the owner grants the whole answer.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
+/// How much later than `apply_within` a batch may arrive that the owner sent in time: it verifies and fetches between.
+const UNDER_WAY_FOR: Duration = Duration::from_secs(10);
 
 /// What a local agent is made of.
 pub struct LocalAgentParts {
@@ -62,8 +65,9 @@ pub trait Starter: Send + Sync {
 /// This agent, as its peers and itself see it.
 pub struct LocalAgent {
     parts: LocalAgentParts,
-    /// The epoch of the last confirm of each shard: repairs are applied under exactly this one.
-    confirmed: Mutex<HashMap<(CollectionName, ShardId), Epoch>>,
+    /// The epoch of the last confirm of each shard, and when that was: repairs are applied under exactly this one, and
+    /// soon.
+    confirmed: Mutex<HashMap<(CollectionName, ShardId), (Epoch, Instant)>>,
     voter: Voter,
 }
 
@@ -132,10 +136,14 @@ impl LocalAgent {
     }
 
     /// What was planned before this request must not be written under another claim than the last confirm's.
-    fn may_apply(&self, claim: &Claim) -> Result<(), PeerError> {
+    fn may_apply(&self, claim: &Claim, within: Duration) -> Result<(), PeerError> {
         match self.confirmed.lock().get(&(claim.collection.clone(), claim.shard)) {
-            Some(epoch) if *epoch == claim.epoch => Ok(()),
-            Some(epoch) => Err(PeerError::Fenced(epoch.clone())),
+            // An agent that stood still for a while must not go on as if nothing had happened meanwhile.
+            Some((epoch, at)) if *epoch == claim.epoch && at.elapsed() > within => {
+                Err(PeerError::Refused("too long since these rows were read".to_owned()))
+            }
+            Some((epoch, _)) if *epoch == claim.epoch => Ok(()),
+            Some((epoch, _)) => Err(PeerError::Fenced(epoch.clone())),
             None => Err(PeerError::Refused("no confirm under this epoch".to_owned())),
         }
     }
@@ -144,6 +152,10 @@ impl LocalAgent {
 fn root(replica: &LocalReplica, shard: ShardId) -> Result<Root, UnknownReason> {
     let index = replica.index().map_err(|error| replica.index_failed(&error).reason())?;
     let root = index.root(shard).ok_or(UnknownReason::Config)?;
+    // The clock was set back since the scan: when it really began, nobody knows.
+    if root.as_of.is_some_and(|as_of| as_of > replica.parts.clock.now()) {
+        return Err(UnknownReason::Clock);
+    }
     Ok(Root {
         hash: replica.fingerprinter().node_hash(&root.node),
         count: root.node.count,
@@ -251,7 +263,7 @@ impl Peer for LocalAgent {
         let observations = replica.observe(request.keys, request.conclude).await?;
         if request.conclude {
             let place = (request.claim.collection, request.claim.shard);
-            self.confirmed.lock().insert(place, request.claim.epoch);
+            self.confirmed.lock().insert(place, (request.claim.epoch, Instant::now()));
         }
         Ok(observations)
     }
@@ -275,8 +287,9 @@ impl Peer for LocalAgent {
 
     async fn apply(&self, request: ApplyRequest) -> Result<Vec<ApplyOutcome>, PeerError> {
         self.fence(&request.claim).await?;
-        self.may_apply(&request.claim)?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
+        let within = replica.parts.collection.apply_within + UNDER_WAY_FOR;
+        self.may_apply(&request.claim, within)?;
         if replica.parts.collection.repair == RepairMode::Off {
             return Err(PeerError::Refused("repair is off".to_owned()));
         }

@@ -7,6 +7,7 @@ use selfsame_core::{Key, UnknownReason, Unreadable, WallMicros};
 use selfsame_index::{PageReport, ScanPosition, ScanProgress, Seen, Vanished};
 use selfsame_store::{Cursor, PageSize, Scope};
 use selfsame_wire::message::ScanState;
+use tokio::time::Instant;
 
 use super::replica::LocalReplica;
 use crate::blocking::blocking;
@@ -26,9 +27,12 @@ const REQUESTS_KEPT: usize = 256;
 pub(super) struct ScanTask {
     /// How the running or the last one stands.
     state: Option<Standing>,
-    /// The latest requests: the asker's instant, and this agent's own when it first came. Clocks of two agents are
-    /// never compared. Several owners ask in turns, each for its own instant.
-    asked: VecDeque<(WallMicros, WallMicros)>,
+    /// The latest requests: the asker's instant, which names it, and when it first came. Several owners ask in turns,
+    /// each for its own instant. Whether a scan will do is told by a clock that neither differs between machines nor
+    /// is ever set.
+    asked: VecDeque<(WallMicros, Instant)>,
+    /// When the last scan that was completed by this process began.
+    began: Option<Instant>,
     completed: CompletedScans,
 }
 
@@ -47,43 +51,51 @@ enum Standing {
         rows: u64,
         total: u64,
     },
-    /// A scan that began at this instant, by this agent's clock, came to nothing.
-    Failed(WallMicros, UnknownReason),
+    /// A scan that began at this instant came to nothing.
+    Failed(Instant, UnknownReason),
 }
 
 impl ScanTask {
-    /// When a request first came, by this agent's clock.
-    fn first_asked(&mut self, since: WallMicros, now: WallMicros) -> WallMicros {
+    /// When a request first came.
+    fn first_asked(&mut self, since: WallMicros) -> Instant {
         if let Some((_, at)) = self.asked.iter().find(|(asked, _)| *asked == since) {
             return *at;
         }
         if self.asked.len() == REQUESTS_KEPT {
             self.asked.pop_front();
         }
+        let now = Instant::now();
         self.asked.push_back((since, now));
         now
     }
 }
 
 impl LocalReplica {
-    /// Starts a scan if the last one began before `since` (by the asker's clock), and says how it stands.
+    /// Starts a scan if none was begun since this request first came, and says how it stands. `since` names the
+    /// request.
     pub(super) fn scan(self: &Arc<Self>, since: WallMicros) -> ScanState {
-        let now = self.parts.clock.now();
         let mut task = self.scan.lock();
-        let first_asked = task.first_asked(since, now);
-        let enough = first_asked.min(since);
+        let first_asked = task.first_asked(since);
+        let enough = task.began.is_some_and(|began| began >= first_asked);
         match (&task.state, self.completed()) {
             (Some(Standing::Running { rows, total }), _) => ScanState::Running { rows: *rows, total: *total },
-            (_, Some((as_of, rows))) if as_of >= enough => ScanState::Done { as_of, rows },
+            (_, Some((as_of, rows))) if enough => ScanState::Done { as_of, rows },
             // Failed for whoever had asked by then; a later request is worth another attempt.
             (Some(Standing::Failed(began, reason)), _) if *began >= first_asked => ScanState::Failed(*reason),
             (_, _) => {
                 task.state = Some(Standing::Running { rows: 0, total: 0 });
                 let this = self.clone();
                 self.parts.tasks.spawn("scan", async move {
+                    let began = Instant::now();
                     let outcome = this.scan_all().await;
-                    let failed = outcome.err().map(|error| Standing::Failed(now, error.reason()));
-                    this.scan.lock().state = failed;
+                    let mut task = this.scan.lock();
+                    task.state = match outcome {
+                        Ok(whole) => {
+                            task.began = whole.then_some(began).or(task.began);
+                            None
+                        }
+                        Err(error) => Some(Standing::Failed(began, error.reason())),
+                    };
                 });
                 ScanState::Running { rows: 0, total: 0 }
             }
@@ -115,12 +127,13 @@ impl LocalReplica {
         Some((as_of, index.counts().entries))
     }
 
-    async fn scan_all(self: &Arc<Self>) -> Result<(), PeerError> {
+    /// Scans, or ends a scan that another process began; gives whether it was begun here.
+    async fn scan_all(self: &Arc<Self>) -> Result<bool, PeerError> {
         self.mend_index().await?;
         self.settle_intents().await?;
         self.catch_up().await?;
         let total = self.parts.store.count().await.map_err(|error| self.silent(&error))?;
-        let mut progress = self.begin_or_resume().await?;
+        let (mut progress, resumed) = self.begin_or_resume().await?;
         loop {
             let from = match &progress.position {
                 ScanPosition::Start => None,
@@ -148,19 +161,21 @@ impl LocalReplica {
             self.read_again(&report).await?;
             progress = stands.ok_or_else(|| self.broken(&"the scan was forgotten"))?;
         }
-        self.conclude(progress).await
+        self.conclude(progress).await?;
+        Ok(!resumed)
     }
 
-    async fn begin_or_resume(self: &Arc<Self>) -> Result<ScanProgress, PeerError> {
+    /// Where the scan stands, and whether it had begun before.
+    async fn begin_or_resume(self: &Arc<Self>) -> Result<(ScanProgress, bool), PeerError> {
         let this = self.clone();
         let begun = blocking(move || {
             let index = this.index()?;
             if let Some(progress) = index.scan_state() {
-                return Ok(Some(progress));
+                return Ok(Some((progress, true)));
             }
             let stamp = index.next_stamp()?;
             index.begin_scan(stamp, this.parts.clock.now())?;
-            Ok(index.scan_state())
+            Ok(index.scan_state().map(|progress| (progress, false)))
         })
         .await;
         let begun = begun.map_err(|error| self.index_failed(&error))?;

@@ -50,6 +50,9 @@ impl RuntimeError {
                 IndexError::Io { .. } => with_hint(OWN_THE_DIRECTORY),
                 IndexError::Damaged(_) | IndexError::Misuse(_) | IndexError::Closed => None,
             },
+            RuntimeError::Assembly(AssemblyError::OtherAgent { .. }) => with_hint(
+                "what a journal remembers is of its agent's nodes: give this agent its own `data` directory",
+            ),
             RuntimeError::Assembly(AssemblyError::Settings(..)) => None,
         }
     }
