@@ -183,7 +183,7 @@ impl LocalReplica {
             return Ok(());
         }
         let this = self.clone();
-        let forgotten = blocking(move || {
+        blocking(move || {
             let digests: Vec<KeyDigest> =
                 keys.iter().map(|key| this.fingerprinter().key_digest(key)).collect();
             // What the row is now is our doing, and no vote.
@@ -193,8 +193,7 @@ impl LocalReplica {
             let removed = this.index().and_then(|index| index.remove(index.next_stamp()?, &digests));
             removed.map(|_| ()).map_err(|error| this.index_failed(&error))
         })
-        .await;
-        forgotten
+        .await
     }
 
     /// Finds out by reading what became of intents that a crash or a silent store left without an outcome. To be
