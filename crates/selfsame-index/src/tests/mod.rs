@@ -5,7 +5,8 @@ mod histories;
 mod model;
 mod stories;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use proptest::prelude::ProptestConfig;
 use selfsame_core::merkle::Node;
@@ -86,22 +87,57 @@ pub(crate) fn shards() -> impl Iterator<Item = ShardId> {
     ShardCount::new(SHARDS).unwrap().ids()
 }
 
-/// Copies an index's files as a crash of the process would leave them. Journals are files with a long tail that
-/// was never written; the tail stays a hole.
+/// Copies an index's files as a crash of the process would leave them, at one moment. Journals are files with a long tail
+/// that was never written; the tail stays a hole. The store tidies up on threads of its own: what
+/// changed while it was copied is of no moment, and is copied again.
 pub(crate) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let target = to.join(file.file_name());
-        if file.file_type().unwrap().is_dir() {
-            copy(&file.path(), &target);
-            continue;
+    for _ in 0..COPIES_MAX {
+        let before = files(from);
+        let whole = before.iter().all(|(file, _, _)| copy_file(from, to, file));
+        if whole && files(from) == before {
+            return;
         }
-        let bytes = std::fs::read(file.path()).unwrap();
-        let copied = std::fs::File::create(&target).unwrap();
-        std::io::Write::write_all(&mut &copied, &bytes[..written(&bytes)]).unwrap();
-        copied.set_len(bytes.len() as u64).unwrap();
+        std::fs::remove_dir_all(to).unwrap();
     }
+    panic!("{} does not stand still", from.display());
+}
+
+/// The store's threads are done after some milliseconds.
+const COPIES_MAX: usize = 1_000;
+
+/// The files below a directory: path within it, length, and when they were changed; directories have no length.
+fn files(root: &Path) -> Vec<(PathBuf, Option<u64>, Option<SystemTime>)> {
+    let mut found = Vec::new();
+    let mut left = vec![PathBuf::new()];
+    while let Some(directory) = left.pop() {
+        found.push((directory.clone(), None, None));
+        // What is gone by now shows in the next listing.
+        let Ok(entries) = std::fs::read_dir(root.join(&directory)) else { continue };
+        for entry in entries.flatten() {
+            let path = directory.join(entry.file_name());
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => left.push(path),
+                Ok(metadata) => found.push((path, Some(metadata.len()), metadata.modified().ok())),
+                Err(_) => found.push((path, None, None)),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Copies a file, or makes a directory; whether it was there.
+fn copy_file(from: &Path, to: &Path, file: &Path) -> bool {
+    let (source, target) = (from.join(file), to.join(file));
+    if source.is_dir() {
+        std::fs::create_dir_all(&target).unwrap();
+        return true;
+    }
+    let Ok(bytes) = std::fs::read(source) else { return false };
+    let copied = std::fs::File::create(target).unwrap();
+    std::io::Write::write_all(&mut &copied, &bytes[..written(&bytes)]).unwrap();
+    copied.set_len(bytes.len() as u64).unwrap();
+    true
 }
 
 /// The length of what is not the unwritten tail.

@@ -88,6 +88,9 @@ pub(super) fn judge(passes: &[PassItems], injections: &[Injection], known: &Expl
             }
         } else if item.is_held() && !injected.contains(&place) && !known.slow.contains(place.1.as_str()) {
             judgement.false_holds.push(text);
+        } else if known.explain(item, &place.1, ended).is_some() {
+            // It differed for a reason, and healed before anybody wrote: the application's own sweep came first, say.
+            judgement.explained.insert(place.1.clone());
         }
         items_of.entry(place).or_default().push(item);
     }
@@ -169,6 +172,14 @@ mod tests {
         let slow = HashSet::from(["slow".into()]);
         let known = Explanations { expiries: &expiries, slow: &slow };
         judge(&[PassItems { items, ended: 10 }], injections, &known)
+    }
+
+    #[test]
+    fn what_healed_by_itself_for_a_reason_is_explained_and_not_counted() {
+        let items = vec![item("ttl", "node-a", "delete", "changed"), item("k", "node-a", "copy", "changed")];
+        let judgement = judged(items, &[]);
+        assert_eq!(judgement.explained, BTreeSet::from(["ttl".to_owned()]));
+        assert!(judgement.written.is_empty() && judgement.false_repairs.is_empty());
     }
 
     #[test]
