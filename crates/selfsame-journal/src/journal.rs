@@ -163,6 +163,15 @@ mod tests {
     use crate::testing::*;
 
     #[test]
+    fn a_journal_is_that_of_the_agent_that_first_opened_it() {
+        let place = Place::new();
+        let (a, b): (AgentName, AgentName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_eq!(place.open().belong_to(&a).unwrap(), a);
+        assert_eq!(place.open().belong_to(&b).unwrap(), a);
+        assert_eq!(place.open().belong_to(&a).unwrap(), a);
+    }
+
+    #[test]
     fn a_journal_is_shared_by_threads() {
         fn shared<T: Send + Sync>() {}
         shared::<Journal>();
