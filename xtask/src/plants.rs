@@ -353,6 +353,18 @@ Some(EpochRecorded::Superseded(highest)) => {
         test: fences("a_repair_that_arrives_long_after_its_confirm_is_refused"),
     },
     Plant {
+        name: "read-before-taken-for-return",
+        breaks: "a key that is deleted just after it was read is held as one that came back",
+        file: "crates/selfsame-agent/src/local/ledger.rs",
+        find: "&& self.before.is_some_and(|before| before.same_but_time(memory))",
+        replace: "&& (self.before.is_some() || memory.owner == TombstoneOwner::Own)",
+        test: Test {
+            package: "selfsame-agent",
+            target: &["--test", "deletions"],
+            name: "a_row_that_was_read_just_before_its_deletion_has_not_come_back",
+        },
+    },
+    Plant {
         name: "asking-records",
         breaks: "an agent that cannot win a shard takes it from the one that exchanges it",
         file: "crates/selfsame-agent/src/local/voter.rs",

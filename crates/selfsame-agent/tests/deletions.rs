@@ -4,6 +4,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use selfsame_agent::exchange::Mandate;
 use selfsame_agent::exchange::report::{Outcome, PassReport};
 use selfsame_agent::settings::CollectionSettings;
@@ -160,6 +162,21 @@ async fn the_same_version_inserted_again_is_held() {
     assert_eq!(held_by(&world), [1, 2]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_row_that_was_read_just_before_its_deletion_has_not_come_back() {
+    let world = filled(with_feed()).await;
+    // The confirm reads the row; then the client deletes it; then the feed tells of that.
+    let (store, gone) = (world.stores[1].clone(), key());
+    world.stores[0].put(row(7, 100, "{\"name\":\"flipped\"}"));
+    // The scan reads the feed twice: at its start, and at its end.
+    (0..2).for_each(|_| world.faults[1].push(Call::Changes, None));
+    world.interrupt(1, Call::Changes, move || assert!(store.delete(&gone)));
+    for _ in 0..3 {
+        world.pass().await;
+    }
+    assert_eq!(held_by(&world), [0_usize; 0], "deleted, and not held as one that came back");
+}
+
 fn with_marks() -> CollectionSettings {
     let mut collection = collection_settings();
     for replica in &mut collection.replicas {
@@ -276,10 +293,10 @@ async fn a_table_that_most_replicas_lost_is_not_deleted_from_the_last() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_document_that_is_deleted_while_it_is_copied_does_not_stay() {
-    // The client's delete reaches the target first, where nothing is yet; then the copy; then the sources.
-    let world = filled(collection_settings()).await;
+/// A client's delete reaches the target first, where nothing is yet; then the copy comes; then the delete reaches the
+/// sources.
+async fn deleted_while_it_is_copied(settle: Duration) {
+    let world = filled(CollectionSettings { settle, ..collection_settings() }).await;
     world.stores[0].put(row(1_000, 200, "{}"));
     world.stores[1].put(row(1_000, 200, "{}"));
     let key = Key::integer(1_000);
@@ -287,13 +304,18 @@ async fn a_document_that_is_deleted_while_it_is_copied_does_not_stay() {
     let target = world.stores[2].clone();
     let client = tokio::spawn(async move {
         while target.row(&gone).is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // The repair has been read back by now.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        tokio::time::sleep(settle / 4).await;
         sources.iter().for_each(|store| assert!(store.delete(&gone)));
     });
     world.pass().await;
     client.await.unwrap();
     assert!(world.stores.iter().all(|store| store.row(&key).is_none()), "it came back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_is_deleted_while_it_is_copied_does_not_stay() {
+    deleted_while_it_is_copied(Duration::from_secs(2)).await;
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use selfsame_core::merkle::{Node, NodeHash};
 use selfsame_core::{
     Certainty, Document, Entry, EntryDigest, Evidence, Fingerprinter, Key, KeyDigest, LastSeen, Moment,
-    RepairId, RowDigest, ShardCount, ShardId, Tombstone, TombstoneOwner, Unreadable,
+    RepairId, RowDigest, ShardCount, ShardId, Tombstone, TombstoneOwner, Unreadable, Version,
 };
 use selfsame_journal::{IntentOutcome, JournalError, LedgerStep, Memory, MemoryChange, OutcomeWritten};
 use selfsame_store::Read;
@@ -75,6 +75,8 @@ pub(super) struct Seen<'a> {
     pub(super) read: &'a Read,
     /// What is remembered.
     pub(super) memory: Option<&'a Tombstone>,
+    /// What was remembered before the read began.
+    pub(super) before: Option<&'a Tombstone>,
     /// The row that the last repair left behind.
     pub(super) repaired: Option<RowDigest>,
     /// What the index held of a key that the read finds gone, where that is to be concluded.
@@ -91,15 +93,21 @@ impl Seen<'_> {
                 if self.repaired == Some(document.row_digest) {
                     return Some(LedgerStep::Repaired(self.key_digest, Some(version)));
                 }
-                // What another replica told of is not undone by a row that this one has had all along.
-                let inserted = version > memory.version
-                    || (version == memory.version && memory.owner == TombstoneOwner::Own);
+                let inserted = version > memory.version || self.came_back(memory, version);
                 inserted.then_some(LedgerStep::Inserted(self.key_digest, version))
             }
             Read::Marked(document) => self.gone_by(Evidence::Mark(document.entry.version), moment),
             Read::Absent => self.gone_by(Evidence::Vanished(last_seen(self.gone?)), moment),
             Read::Unreadable(_) => None,
         }
+    }
+
+    /// Whether a live row of the remembered version was written after the deletion. Not a row that this replica has had
+    /// all along, while another one told of the deletion; nor one that was read just before it was deleted.
+    fn came_back(&self, memory: &Tombstone, version: Version) -> bool {
+        version == memory.version
+            && memory.owner == TombstoneOwner::Own
+            && self.before.is_some_and(|before| before.same_but_time(memory))
     }
 
     fn gone_by(&self, evidence: Evidence, moment: Moment) -> Option<LedgerStep> {
@@ -162,14 +170,15 @@ impl LocalReplica {
         self.fingerprinter().node_hash(&sums.by_shard.get(shard.0 as usize).copied().unwrap_or_default())
     }
 
-    /// Takes in what a page of a scan says to the ledger: marked rows are gone, and rows that are live again end what
-    /// was remembered of them. Cost: a look into the ledger for each row, unless it is empty and nothing is marked.
-    pub(super) fn take_in_page(&self, rows: &[Result<Document, Unreadable>]) -> Result<(), PeerError> {
+    /// Takes in what a page of a scan says to the ledger: marked rows are gone, and newer rows end what was remembered
+    /// of them. Gives the keys of rows at the very version that is remembered: only a read that begins later tells
+    /// whether they came back. Cost: a look into the ledger for each row, unless it is empty and nothing is marked.
+    pub(super) fn take_in_page(&self, rows: &[Result<Document, Unreadable>]) -> Result<Vec<Key>, PeerError> {
         let empty = self.memory_sums.0.lock().remembered == 0;
         let of_interest = |document: &&Document| document.marked || !empty;
         let documents: Vec<&Document> = rows.iter().flatten().filter(of_interest).collect();
         if documents.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let digests: Vec<KeyDigest> = documents.iter().map(|document| document.key_digest).collect();
         let remembered = self.memories(&digests)?;
@@ -187,11 +196,19 @@ impl LocalReplica {
                 key_digest: digests[*at],
                 read,
                 memory: remembered[*at].as_ref(),
+                before: None,
                 repaired: repaired[*at],
                 gone: None,
             })
             .collect();
-        self.take_in(&seen).map(|_| ())
+        self.take_in(&seen)?;
+        let of_the_version = |at: &usize| {
+            let remembered = remembered[*at].as_ref();
+            let own = remembered.filter(|memory| memory.owner == TombstoneOwner::Own && !memory.came_back);
+            own.is_some_and(|memory| memory.version == documents[*at].entry.version)
+        };
+        let live = (0..documents.len()).filter(|at| !documents[*at].marked);
+        Ok(live.filter(of_the_version).map(|at| documents[at].entry.key.clone()).collect())
     }
 
     /// The certain tombstones of a shard, after a key digest. Cost: a read of the ledger from there on.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use selfsame_core::{
     AgentName, Document, Entry, Evidence, Fingerprinter, Key, KeyDigest, Mapping, NodeName, Observation,
-    Presence, RowDigest, Sighting, Stamp, UnknownReason,
+    Presence, RowDigest, Sighting, Stamp, Tombstone, UnknownReason,
 };
 use selfsame_index::{Fresh, Index, IndexError};
 use selfsame_journal::{Journal, JournalError};
@@ -52,6 +52,16 @@ pub struct LocalReplica {
     /// Held while the feed is read.
     pub(super) reading_feed: tokio::sync::Mutex<()>,
     pub(super) memory_sums: MemorySums,
+}
+
+/// What a store said of some keys, in their order.
+struct FreshReads {
+    /// Taken before the read began.
+    stamp: Stamp,
+    digests: Vec<KeyDigest>,
+    /// What the ledger remembered before the read began.
+    remembered: Vec<Option<Tombstone>>,
+    reads: Vec<Read>,
 }
 
 impl LocalReplica {
@@ -120,41 +130,48 @@ impl LocalReplica {
             // What a write of our own took, without having said so yet, must not be taken for a client's deletion.
             self.settle_intents().await?;
         }
-        let (stamp, reads) = self.read_fresh(&keys).await?;
+        let fresh = self.read_fresh(&keys).await?;
         if conclude {
             self.catch_up().await?;
         }
         let this = self.clone();
-        blocking(move || this.learn(stamp, &keys, reads, conclude)).await
+        blocking(move || this.learn(&keys, fresh, conclude)).await
     }
 
     /// Reads keys again and learns what became of them, without concluding anything from what is gone.
     pub(super) async fn look_again(self: &Arc<Self>, keys: Vec<Key>) -> Result<(), PeerError> {
-        let (stamp, reads) = self.read_fresh(&keys).await?;
+        let fresh = self.read_fresh(&keys).await?;
         let this = self.clone();
-        blocking(move || this.learn(stamp, &keys, reads, false)).await.map(|_| ())
+        blocking(move || this.learn(&keys, fresh, false)).await.map(|_| ())
     }
 
-    async fn read_fresh(self: &Arc<Self>, keys: &[Key]) -> Result<(Stamp, Vec<Read>), PeerError> {
-        let this = self.clone();
-        let stamp = blocking(move || this.index()?.next_stamp()).await;
-        let stamp = stamp.map_err(|error| self.index_failed(&error))?;
-        Ok((stamp, self.parts.store.read(keys).await.map_err(|error| self.silent(&error))?))
+    /// Reads keys from the store, and notes beforehand how things stand: what is learned of a read is of then.
+    async fn read_fresh(self: &Arc<Self>, keys: &[Key]) -> Result<FreshReads, PeerError> {
+        let (this, asked) = (self.clone(), keys.to_vec());
+        let (stamp, digests, remembered) = blocking(move || {
+            let stamp = this.index().and_then(|index| index.next_stamp());
+            let stamp = stamp.map_err(|error| this.index_failed(&error))?;
+            let digests: Vec<KeyDigest> =
+                asked.iter().map(|key| this.fingerprinter().key_digest(key)).collect();
+            let remembered = this.memories(&digests)?;
+            Ok::<_, PeerError>((stamp, digests, remembered))
+        })
+        .await?;
+        let reads = self.parts.store.read(keys).await.map_err(|error| self.silent(&error))?;
+        if reads.len() != keys.len() {
+            tracing::error!(node = %self.parts.node, asked = keys.len(), answered = reads.len(), "store answered a read short");
+            return Err(PeerError::Unknown(UnknownReason::Unreachable));
+        }
+        Ok(FreshReads { stamp, digests, remembered, reads })
     }
 
     /// Takes in what a read saw: index, ledger, observations. Blocking.
     fn learn(
         &self,
-        stamp: Stamp,
         keys: &[Key],
-        reads: Vec<Read>,
+        FreshReads { stamp, digests, remembered: before, reads }: FreshReads,
         conclude: bool,
     ) -> Result<Vec<Observation>, PeerError> {
-        if reads.len() != keys.len() {
-            tracing::error!(node = %self.parts.node, asked = keys.len(), answered = reads.len(), "store answered a read short");
-            return Err(PeerError::Unknown(UnknownReason::Unreachable));
-        }
-        let digests: Vec<KeyDigest> = keys.iter().map(|key| self.fingerprinter().key_digest(key)).collect();
         let fresh: Vec<(KeyDigest, Fresh)> = digests
             .iter()
             .copied()
@@ -171,6 +188,7 @@ impl LocalReplica {
                 key_digest: digests[index],
                 read: &reads[index],
                 memory: remembered[index].as_ref(),
+                before: before[index].as_ref(),
                 repaired: repaired[index],
                 gone: gone.get(&digests[index]).filter(|_| conclude),
             })

@@ -148,7 +148,11 @@ impl LocalReplica {
                 .await
                 .map_err(|error| self.silent(&error))?;
             let this = self.clone();
-            let rows = blocking(move || this.take_in_page(&page.rows).map(|()| page.rows)).await?;
+            let taken = blocking(move || this.take_in_page(&page.rows).map(|again| (again, page.rows)));
+            let (again, rows) = taken.await?;
+            if !again.is_empty() {
+                self.look_again(again).await?;
+            }
             let rows: Vec<Seen> = rows.into_iter().map(|row| seen(row, self)).collect();
             let this = self.clone();
             let next = page.next.map(|cursor| cursor.0);
