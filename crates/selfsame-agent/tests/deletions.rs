@@ -318,4 +318,6 @@ async fn deleted_while_it_is_copied(settle: Duration) {
 #[tokio::test(start_paused = true)]
 async fn a_document_that_is_deleted_while_it_is_copied_does_not_stay() {
     deleted_while_it_is_copied(Duration::from_secs(2)).await;
+    // Longer than a confirm is good for.
+    deleted_while_it_is_copied(Duration::from_secs(60)).await;
 }

@@ -312,7 +312,7 @@ impl Exchange {
             let ours = |found: &&Sighting| found.by_repair || Some(found.row) == before;
             let Some(found) = sighting(&fresh[target.0]).filter(ours) else { continue };
             if self.inserts(task) && fresh[winner.0].presence == Presence::Absent {
-                done[*index].outcome = self.withdraw(claim, task, found.row).await;
+                done[*index].outcome = self.withdraw(claim, asked, task, found.row).await;
             } else if !found.same_document(wanted) {
                 done[*index].outcome = Outcome::Incomparable;
             }
@@ -320,8 +320,18 @@ impl Exchange {
         heard
     }
 
-    /// Deletes what this repair inserted, if it still stands.
-    async fn withdraw(&self, claim: &Claim, task: &Task<'_>, row: RowDigest) -> Outcome {
+    /// Deletes what this repair inserted, if it still stands and its source is still gone: read once more, for a target
+    /// applies nothing long after its confirm.
+    async fn withdraw(&self, claim: &Claim, asked: &[bool], task: &Task<'_>, row: RowDigest) -> Outcome {
+        let key = std::slice::from_ref(&task.judged.key);
+        let fresh = match reads::observe(claim, &self.members, asked, key, true).await {
+            Ok(fresh) => fresh.into_iter().next().unwrap_or_default(),
+            Err(error) => return outcome_of_error(&error),
+        };
+        let source = task.winner().and_then(|winner| fresh.get(winner.0));
+        if source.is_none_or(|source| source.presence != Presence::Absent) {
+            return Outcome::Moving;
+        }
         let member = &self.members[task.target.replica.0];
         let item = ApplyItem {
             repair: RepairId::of(claim.run, &member.node, task.judged.key_digest, Some(row), None),
@@ -337,9 +347,10 @@ impl Exchange {
             items: vec![item],
         };
         tracing::info!(node = %member.node, key = %task.judged.key, "a copy is withdrawn: its source was deleted");
-        match member.peer.apply(request).await {
+        match member.peer.apply(request).await.as_deref() {
+            Ok([ApplyOutcome::Refused(why)]) => Outcome::Refused(why.clone()),
             Ok(_) => Outcome::Changed,
-            Err(error) => outcome_of_error(&error),
+            Err(error) => outcome_of_error(error),
         }
     }
 }
