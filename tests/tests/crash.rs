@@ -191,6 +191,35 @@ fn a_kill_after_an_outcome_repairs_nothing_twice() {
     });
 }
 
+#[test]
+fn a_kill_after_the_outcome_of_a_deletion_leaves_no_vote_for_it() {
+    let expected = rows();
+    // Deletions are ordered by times alone.
+    let version = "{ field: updated_at, unit: ms }";
+    let mut fleet = Fleet::builder().rows(&expected).setting("version", version).start();
+    passes_until_in_sync(&fleet, "before", &expected);
+    fleet.kill(VICTIM);
+    fleet.start_with(VICTIM, &[("FAILPOINTS", "journal::outcome_written=pause")]);
+    let gone: Vec<String> = expected.keys().step_by(200).cloned().collect();
+    for (node, key) in (0..2).flat_map(|node| gone.iter().map(move |key| (node, key))) {
+        fleet.open(node).execute("DELETE FROM products WHERE id = ?1", [key]).unwrap();
+    }
+    let run = fleet.cli_start(&["run", "--scan", "--wait", "--output", "json"]);
+    wait::until(Duration::from_secs(60), "the outcome of a deletion is written", || {
+        intents(&fleet, VICTIM).filter(|(_, settled)| *settled > 0)
+    });
+    fleet.kill(VICTIM);
+    run.answer(Duration::from_secs(60));
+    fleet.start(VICTIM);
+    let expected = expected.into_iter().filter(|(key, _)| !gone.contains(key)).collect();
+    passes_until_in_sync(&fleet, "after", &expected);
+    fleet.kill(VICTIM);
+    let (journal, _folder) = fleet.journal(VICTIM);
+    let sql = "SELECT count(*) FROM tombstone WHERE node = 'node-c'";
+    let memories: u32 = journal.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(memories, 0, "what a repair deleted was no client's deletion");
+}
+
 /// How often an agent is killed at random.
 const KILLS: usize = 50;
 

@@ -31,6 +31,13 @@ struct Step {
     outcome: Option<ApplyOutcome>,
 }
 
+impl Step {
+    /// Whether the replica is now as the item wants it.
+    fn is_done(&self) -> bool {
+        matches!(self.outcome, Some(ApplyOutcome::Applied | ApplyOutcome::AlreadyThere))
+    }
+}
+
 impl LocalReplica {
     /// Applies a batch, one outcome for each item.
     pub(super) async fn repair(
@@ -55,7 +62,7 @@ impl LocalReplica {
         }
         self.announce(intents, &mut steps).await?;
         self.write(&warrant, &mut steps).await?;
-        self.learn_of_repairs(&steps).await?;
+        self.observe_repairs(&steps).await?;
         let missing = || ApplyOutcome::Refused("the store gave no outcome".to_owned());
         Ok(steps.into_iter().map(|step| step.outcome.unwrap_or_else(missing)).collect())
     }
@@ -148,6 +155,9 @@ impl LocalReplica {
             outcomes.push((step.item.repair, journalled));
             step.outcome = Some(answered);
         }
+        // Before the outcomes: what has one is settled, and a scan would take a deletion of ours for a client's.
+        let deleted = steps.iter().filter(|step| step.is_done() && step.item.row.is_none());
+        self.forget_deleted(deleted.map(|step| step.item.key.clone()).collect()).await?;
         let this = self.clone();
         blocking(move || this.record_outcomes(&outcomes)).await
     }
@@ -163,21 +173,17 @@ impl LocalReplica {
         }
     }
 
-    /// The index reads what repairs left behind. A deletion of ours is no deletion by a client: it leaves no
-    /// memory.
-    async fn learn_of_repairs(self: &Arc<Self>, steps: &[Step]) -> Result<(), PeerError> {
-        let changed =
-            |step: &&Step| matches!(step.outcome, Some(ApplyOutcome::Applied | ApplyOutcome::AlreadyThere));
-        let written = steps.iter().filter(changed);
-        let (deleted, put): (Vec<&Step>, Vec<&Step>) = written.partition(|step| step.item.row.is_none());
-        self.forget_deleted(deleted.into_iter().map(|step| step.item.key.clone()).collect()).await?;
-        let keys: Vec<Key> = put.into_iter().map(|step| step.item.key.clone()).collect();
+    /// The index reads what repairs wrote.
+    async fn observe_repairs(self: &Arc<Self>, steps: &[Step]) -> Result<(), PeerError> {
+        let put = steps.iter().filter(|step| step.is_done() && step.item.row.is_some());
+        let keys: Vec<Key> = put.map(|step| step.item.key.clone()).collect();
         if !keys.is_empty() {
             self.observe(keys, false).await?;
         }
         Ok(())
     }
 
+    /// Takes keys that a repair deleted out of the index. A deletion of ours is none by a client: it leaves no memory.
     async fn forget_deleted(self: &Arc<Self>, keys: Vec<Key>) -> Result<(), PeerError> {
         if keys.is_empty() {
             return Ok(());
