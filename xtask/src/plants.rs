@@ -53,6 +53,11 @@ const fn fences(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "fences"], name }
 }
 
+/// A test of replicas that are held.
+const fn holds(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "holds"], name }
+}
+
 /// A test of claims between agents that come and go.
 const fn claims(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "claims"], name }
@@ -399,5 +404,37 @@ Some(EpochRecorded::Superseded(highest)) => {
         find: "self.may_apply(&request.claim, within)?;",
         replace: "let _ = self.may_apply(&request.claim, within);",
         test: fences("repairs_are_applied_under_exactly_the_claim_of_the_last_confirm"),
+    },
+    Plant {
+        name: "restore-known-by-versions-alone",
+        breaks: "a store that was restored is trusted while few of its rows were looked at",
+        file: "crates/selfsame-agent/src/local/holding.rs",
+        find: "Some(now) if now >= counter => None,",
+        replace: "Some(now) if now >= counter || now < counter => None,",
+        test: holds("a_store_taken_back_is_recognised_before_the_next_scan"),
+    },
+    Plant {
+        name: "vanishes-of-one-scan-alone",
+        breaks: "a table that is lost in small parts is taken for deleted, part by part",
+        file: "crates/selfsame-core/src/brake.rs",
+        find: "|vanishes| vanishes.at > start",
+        replace: "|vanishes| vanishes.at >= now && vanishes.at > start",
+        test: holds("vanishes_add_up_over_scans_within_a_day_and_not_beyond"),
+    },
+    Plant {
+        name: "hold-forgotten-by-a-restart",
+        breaks: "a restart of its agent makes a replica that proves nothing count again",
+        file: "crates/selfsame-agent/src/local/holding.rs",
+        find: "hold: journal.held(collection, &parts.node)?,",
+        replace: "hold: journal.held(collection, &parts.node)?.filter(|_| false),",
+        test: holds("a_hold_outlives_a_restart"),
+    },
+    Plant {
+        name: "held-replica-copied-from",
+        breaks: "what a replica has that was taken back, or lost its rows, counts beside what the others have",
+        file: "crates/selfsame-core/src/resolve/heard.rs",
+        find: "if observation.held || observation.presence == Presence::Unreachable {",
+        replace: "if observation.presence == Presence::Unreachable {",
+        test: core("resolve::tests::rules::rule_6_unreadable_and_unreachable_are_never_absent"),
     },
 ];

@@ -1,5 +1,7 @@
 //! The owner's part of runs: which shards of a run are this agent's, their passes, and how far they are.
 
+pub(crate) mod resync;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt, stream};
-use selfsame_core::{AgentName, Epoch, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros};
+use selfsame_core::{
+    AgentName, Epoch, NodeName, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
+};
 use selfsame_journal::Journal;
 use selfsame_wire::message::{
-    Claim, CollectionHello, CompleteRequest, Hello, Root, RootsRequest, ScanRequest, ScanState,
+    Claim, CollectionHello, CompleteRequest, HeldEqual, Hello, Root, RootsRequest, ScanRequest, ScanState,
 };
 
 use tokio::time::Instant;
@@ -280,6 +282,7 @@ impl Pass<'_> {
             slot: request.slot,
             at: self.exchange.clock.now(),
             shards: shards.iter().filter_map(completed).collect(),
+            equal: held_equal(shards),
         };
         if completion.shards.is_empty() {
             return;
@@ -295,6 +298,25 @@ impl Pass<'_> {
         }))
         .await;
     }
+}
+
+/// The shards that speak against each hold.
+fn held_equal(shards: &[ShardReport]) -> Vec<HeldEqual> {
+    let mut equal: BTreeMap<NodeName, HeldEqual> = BTreeMap::new();
+    for report in shards.iter().filter(|report| report.epoch.is_some()) {
+        for (node, since) in &report.equal_since {
+            let fresh = || HeldEqual { node: node.clone(), since: *since, shards: Vec::new() };
+            let known = equal.entry(node.clone()).or_insert_with(fresh);
+            // Of two holds of a replica within one pass, the later is the one that stands.
+            if known.since < *since {
+                *known = fresh();
+            }
+            if known.since == *since {
+                known.shards.push(report.shard);
+            }
+        }
+    }
+    equal.into_values().collect()
 }
 
 /// The claims under which nothing was learned.

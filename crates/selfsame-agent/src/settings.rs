@@ -116,6 +116,8 @@ pub enum FirstPass {
 /// Limits beyond which a run becomes a plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BrakeSettings {
+    /// The share of a replica's keys, or of a shard's, that may vanish within a day, from 0 to 1.
+    pub vanished_share_max: f64,
     /// The share of a shard's keys that one run may repair, from 0 to 1.
     pub repair_share_max: f64,
     /// The deletes that one run may make.

@@ -76,6 +76,7 @@ async fn a_claim_keeps_others_away_until_it_is_over() {
         slot: Slot::Scheduled(1),
         at: WallMicros(NOW),
         shards: vec![(SHARD, epoch(1, "b"), ShardVerdict::Diverged)],
+        equal: Vec::new(),
     };
     for (end, then) in [("release", GRANTED), ("complete", Ballot::Completed), ("idle", GRANTED)] {
         let world = filled(0);

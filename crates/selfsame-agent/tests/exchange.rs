@@ -143,7 +143,7 @@ async fn more_repairs_than_the_brake_allows_become_a_plan() {
 #[tokio::test(start_paused = true)]
 async fn more_deletes_than_allowed_become_a_plan() {
     let collection = CollectionSettings {
-        brakes: BrakeSettings { repair_share_max: 1.0, deletes_max: 3 },
+        brakes: BrakeSettings { vanished_share_max: 1.0, repair_share_max: 1.0, deletes_max: 3 },
         ..collection_settings()
     };
     let mut collection = collection;

@@ -22,6 +22,7 @@ mod observation;
 mod origin;
 mod placement;
 mod resolve;
+mod resync;
 mod row;
 mod schedule;
 mod time;
@@ -50,6 +51,7 @@ pub use placement::{owner, ranking};
 pub use resolve::{
     Decision, HoldReason, Moment, ObservedDeletes, Policy, Rule, Target, Ties, Verdict, Winner, resolve,
 };
+pub use resync::{confirm_yielded, yielded};
 pub use row::{Cell, Row};
 pub use schedule::Schedule;
 pub use time::WallMicros;

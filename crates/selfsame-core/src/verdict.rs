@@ -107,7 +107,9 @@ impl UnknownReason {
             UnknownReason::Config => "give every agent the same configuration file and version, then restart",
             UnknownReason::BadDocument => "mend the named document; it is never written over",
             UnknownReason::Clock => "synchronise the clocks of the agents' machines",
-            UnknownReason::Held => "the replica lost or regained many keys; look before it is trusted again",
+            UnknownReason::Held => {
+                "selfsame status says why a replica is held; selfsame resync decides whose word counts"
+            }
             UnknownReason::Moving => "nothing: the next pass looks again; pause writers if it never settles",
             UnknownReason::Busy => "look for a long transaction or a full queue in the store",
             UnknownReason::NoMajority => "bring back enough agents for a majority of the replicas",

@@ -52,6 +52,8 @@ pub struct PageReport {
     pub marked: u64,
     /// Content that changed without its version: counted in `changed` too.
     pub silent_changes: Vec<SilentChange>,
+    /// Keys whose version is lower than the one that an earlier read saw: counted in `changed` too.
+    pub went_back: Vec<KeyDigest>,
     /// Keys of which the index knows something else from a read that began after the scan did. They are left as
     /// they were: read them again.
     pub stale: Vec<KeyDigest>,
@@ -305,6 +307,9 @@ fn note_change(
         return;
     }
     report.changed += 1;
+    if after.version < before.version && *stamp < scan.stamp {
+        report.went_back.push(key_digest);
+    }
     let same_version = before.version == after.version && before.expiry == after.expiry;
     if same_version && *stamp < scan.stamp {
         let (before, after) = (before.clone(), after.clone());

@@ -1,5 +1,5 @@
 //! What must survive at one agent, synced, in one SQLite file: fences and shard records, runs and their items,
-//! intents and outcomes with before-images, the ledger of deletions, plans and pins, pauses, streaks.
+//! intents and outcomes with before-images, the ledger of deletions, plans and pins, pauses, holds, streaks.
 //!
 //! Whatever a method acknowledged with `Ok` is on disk. The journal never re-creates a file that it cannot
 //! read, never drops an intent without an outcome, and never takes back an epoch.
@@ -11,6 +11,7 @@ mod columns;
 mod error;
 mod fences;
 mod file;
+mod holds;
 mod items;
 mod journal;
 mod ledger;
@@ -30,6 +31,7 @@ mod testing;
 
 pub use error::JournalError;
 pub use fences::EpochRecorded;
+pub use holds::{Hold, HoldCause, HoldEnd, StoreSeen};
 pub use items::{Action, ItemCount, ItemOutcome, ItemRow};
 pub use journal::{Cursor, Journal, JournalOptions, Page, Standing};
 pub use ledger::{LedgerStep, Memory, MemoryChange, MemoryCount};

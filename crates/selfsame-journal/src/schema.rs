@@ -8,7 +8,7 @@ use crate::JournalError;
 pub(crate) const FORMAT: i64 = STEPS.len() as i64;
 
 /// `STEPS[n]` leads from format `n` to `n + 1`. A step that was released is never edited.
-const STEPS: [&str; 1] = [FORMAT_1];
+const STEPS: [&str; 2] = [FORMAT_1, crate::holds::STEP];
 
 /// Brings a file from `format` to [`FORMAT`], whole or not at all.
 pub(crate) fn upgrade(connection: &mut Connection, format: i64) -> Result<(), JournalError> {
@@ -255,6 +255,6 @@ mod tests {
 
     #[test]
     fn the_format_is_the_number_of_steps() {
-        assert_eq!(FORMAT, 1);
+        assert_eq!(FORMAT, 2);
     }
 }

@@ -144,6 +144,32 @@ pub(crate) fn store_id(connection: &Connection, state: &SetupState) -> Outcome<O
     })
 }
 
+/// The agent's counter; `None` if the tables are not there.
+pub(crate) fn counter(connection: &Connection, state: &SetupState) -> Outcome<Option<u64>> {
+    if !state.has_meta {
+        return Ok(None);
+    }
+    let mut statement =
+        connection.prepare_cached("SELECT value FROM _selfsame_meta WHERE name = 'counter'")?;
+    let counter = statement.query_row([], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(Some(counter.and_then(|counter| u64::try_from(counter).ok()).unwrap_or(0)))
+}
+
+/// Moves the counter above `above` and itself, within the caller's transaction; `None` if the tables are not there.
+pub(crate) fn advance_counter(
+    connection: &Connection,
+    state: &SetupState,
+    above: u64,
+) -> Outcome<Option<u64>> {
+    let Some(counter) = counter(connection, state)? else { return Ok(None) };
+    // What SQLite cannot store is the end of counting: at one step a scan it is never reached.
+    let next = i64::try_from(counter.max(above)).unwrap_or(i64::MAX).saturating_add(1);
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO _selfsame_meta (name, value) VALUES ('counter', ?1)")?
+        .execute([next])?;
+    Ok(u64::try_from(next).ok())
+}
+
 /// The feed has columns for so many key parts and no more.
 pub(crate) fn check_key_width(table: &Table) -> Result<(), StoreError> {
     if table.key.len() > KEY_COLUMNS_MAX {

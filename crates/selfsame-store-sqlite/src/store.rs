@@ -123,10 +123,22 @@ impl Store for SqliteStore {
             .call(|session| {
                 session.run(Begin::Snapshot, |view| {
                     let id = setup::store_id(view.connection, &view.table.setup)?;
-                    Ok(Identity { store_id: id.unwrap_or_else(|| view.file.name()) })
+                    let counter = setup::counter(view.connection, &view.table.setup)?;
+                    Ok(Identity { store_id: id.unwrap_or_else(|| view.file.name()), counter })
                 })
             })
             .await
+    }
+
+    /// A row of `_selfsame_meta`, in a transaction of its own.
+    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+        let Some(writer) = &self.writer else { return Err(StoreError::Unsupported("writes")) };
+        let advanced = writer.call(move |session| {
+            session.run(Begin::WriteLock, |view| {
+                setup::advance_counter(view.connection, &view.table.setup, above)
+            })
+        });
+        advanced.await?.ok_or(StoreError::Unsupported("a counter without its setup"))
     }
 
     async fn count(&self) -> Result<u64, StoreError> {

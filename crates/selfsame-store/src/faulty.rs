@@ -22,6 +22,8 @@ use crate::{
 pub enum Call {
     /// [`Store::identity`].
     Identity,
+    /// [`Store::advance_counter`].
+    Advance,
     /// [`Store::count`].
     Count,
     /// [`Store::scan`].
@@ -216,6 +218,10 @@ impl<S: Store, P: FaultPlan> Store for Faulty<S, P> {
 
     async fn identity(&self) -> Result<Identity, StoreError> {
         self.under(Call::Identity, self.plan.next(Call::Identity), self.inner.identity()).await
+    }
+
+    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+        self.under(Call::Advance, self.plan.next(Call::Advance), self.inner.advance_counter(above)).await
     }
 
     async fn count(&self) -> Result<u64, StoreError> {

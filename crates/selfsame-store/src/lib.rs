@@ -19,7 +19,7 @@ mod throttle_rate;
 mod throttled;
 
 pub use faulty::{Call, DelayHook, Fault, FaultPlan, Faulty, ScriptedFaults, SeededFaults};
-pub use memory::MemoryStore;
+pub use memory::{MemoryBackup, MemoryStore};
 pub use port::{
     Capabilities, Change, ChangeKind, Changes, Cursor, Expected, FeedPosition, Identity, Page, PageSize,
     Read, Refusal, RepairBatch, RepairItem, Scope, Store, StoreError, Write, WriteOutcome,

@@ -41,9 +41,18 @@ struct Place {
     stored: Vec<u8>,
 }
 
+/// What a [`MemoryStore`] held at an instant.
+#[derive(Clone)]
+pub struct MemoryBackup {
+    counter: u64,
+    rows: BTreeMap<Place, Row>,
+    applied: BTreeSet<RepairId>,
+}
+
 #[derive(Default)]
 struct Table {
     store_id: String,
+    counter: u64,
     rows: BTreeMap<Place, Row>,
     applied: BTreeSet<RepairId>,
     /// What happened since [`Table::feed_start`]. `None` is a change to a row without a readable key.
@@ -100,6 +109,21 @@ impl MemoryStore {
     /// Another store answers under the same address from now on.
     pub fn replace_identity(&self, store_id: &str) {
         store_id.clone_into(&mut self.table.lock().store_id);
+    }
+
+    /// A copy of all that is stored, as a backup has it.
+    pub fn backup(&self) -> MemoryBackup {
+        let table = self.table.lock();
+        MemoryBackup { counter: table.counter, rows: table.rows.clone(), applied: table.applied.clone() }
+    }
+
+    /// Takes the store back to a backup, its counter with it. The feed tells nothing of it but a gap.
+    pub fn restore(&self, backup: &MemoryBackup) {
+        self.cut_feed();
+        let mut table = self.table.lock();
+        table.counter = backup.counter;
+        table.rows.clone_from(&backup.rows);
+        table.applied.clone_from(&backup.applied);
     }
 
     /// Forgets the change feed so far: whoever asks for that part learns of a gap.
@@ -243,7 +267,14 @@ impl Store for MemoryStore {
     }
 
     async fn identity(&self) -> Result<Identity, StoreError> {
-        Ok(Identity { store_id: self.table.lock().store_id.clone() })
+        let table = self.table.lock();
+        Ok(Identity { store_id: table.store_id.clone(), counter: Some(table.counter) })
+    }
+
+    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+        let mut table = self.table.lock();
+        table.counter = table.counter.max(above).saturating_add(1);
+        Ok(table.counter)
     }
 
     async fn count(&self) -> Result<u64, StoreError> {

@@ -22,6 +22,10 @@ macro_rules! forward {
                 (**self).identity().await
             }
 
+            async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+                (**self).advance_counter(above).await
+            }
+
             async fn count(&self) -> Result<u64, StoreError> {
                 (**self).count().await
             }

@@ -15,6 +15,15 @@ pub trait Store: Send + Sync {
     /// Which store this is. A changed identity means that another store answers under the same address.
     async fn identity(&self) -> Result<Identity, StoreError>;
 
+    /// Moves the store's counter above both `above` and itself, durably, and gives what it is now. It lies in the store with the rows, so that a store that was taken back to an older
+    /// state says an older number. No consumer of the store's changes sees it. Clients never write it.
+    ///
+    /// [`StoreError::Unsupported`] where nothing may be written, or a store keeps none.
+    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+        let _ = above;
+        Err(StoreError::Unsupported("a counter"))
+    }
+
     /// How many rows the replica holds, unreadable and marked ones included.
     async fn count(&self) -> Result<u64, StoreError>;
 
@@ -67,6 +76,9 @@ pub struct Capabilities {
 pub struct Identity {
     /// Made once by or in the store itself; not the address.
     pub store_id: String,
+    /// What [`Store::advance_counter`] last gave on this store, 0 before; `None` if it keeps none. Grows, unless the
+    /// store was taken back to an older state.
+    pub counter: Option<u64>,
 }
 
 /// Which rows to scan.

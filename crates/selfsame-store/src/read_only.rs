@@ -33,6 +33,10 @@ impl<S: Store> Store for ReadOnly<S> {
         self.inner.identity().await
     }
 
+    async fn advance_counter(&self, _above: u64) -> Result<u64, StoreError> {
+        Err(StoreError::Unsupported("writes"))
+    }
+
     async fn count(&self) -> Result<u64, StoreError> {
         self.inner.count().await
     }

@@ -190,6 +190,10 @@ impl<S: Store> Store for Throttled<S> {
         self.inner.identity().await
     }
 
+    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+        self.inner.advance_counter(above).await
+    }
+
     async fn count(&self) -> Result<u64, StoreError> {
         self.inner.count().await
     }

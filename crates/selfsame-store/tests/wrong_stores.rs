@@ -46,6 +46,7 @@ macro_rules! refused {
 
 refused! {
     an_identity_made_at_each_start: NewIdentity breaks ["identity"],
+    a_counter_that_only_its_instance_knows: CounterInInstance breaks ["counter"],
     a_count_of_live_rows_only: CountsLive breaks ["count"],
     a_scan_that_loses_the_row_that_does_not_fit: LosesRowAtByteLimit breaks ["scan_pages"],
     pages_above_their_size: IgnoresByteLimit breaks ["scan_pages"],

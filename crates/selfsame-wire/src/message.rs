@@ -108,6 +108,20 @@ pub struct CompleteRequest {
     pub at: WallMicros,
     /// The shards, each with its claim's epoch and its verdict. At most 4096.
     pub shards: Vec<(ShardId, Epoch, ShardVerdict)>,
+    /// Shards of held replicas that were found equal on all replicas. At most 4096, on distinct nodes.
+    pub equal: Vec<HeldEqual>,
+}
+
+/// Shards of a held replica of which every configured replica gave the same root, each from a scan that began after
+/// the hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldEqual {
+    /// The held replica's node.
+    pub node: NodeName,
+    /// The hold, as told with the root ([`Root::held`]).
+    pub since: WallMicros,
+    /// The shards. At most 4096.
+    pub shards: Vec<ShardId>,
 }
 
 /// Asks an agent to bring its replicas' indexes up to date.
@@ -177,6 +191,8 @@ pub struct Root {
     pub unreadable: u64,
     /// The hash of the sum and the count of the certain tombstones of the replica's ledger.
     pub memory: NodeHash,
+    /// Since when the replica is held, by its agent's clock; `None` if it is not. The same for all its shards.
+    pub held: Option<WallMicros>,
 }
 
 /// What a ledger remembers of a key that is gone.

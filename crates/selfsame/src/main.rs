@@ -53,6 +53,8 @@ enum Command {
     Pause(command::pause::PauseArgs),
     /// End a pause
     Resume(command::pause::ResumeArgs),
+    /// Decide whose word counts for a node whose replicas are held
+    Resync(command::resync::ResyncArgs),
     /// Print the SQL that a store needs, for `setup: manual`
     Setup(command::setup::SetupArgs),
     /// Look at configuration files
@@ -105,6 +107,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Drop(args) => runtime()?.block_on(command::plans::drop(args)),
         Command::Pause(args) => runtime()?.block_on(command::pause::pause(args)),
         Command::Resume(args) => runtime()?.block_on(command::pause::resume(args)),
+        Command::Resync(args) => runtime()?.block_on(command::resync::run(args)),
     }
 }
 

@@ -130,6 +130,10 @@ impl Store for Lazy {
         self.store().await?.identity().await
     }
 
+    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+        self.store().await?.advance_counter(above).await
+    }
+
     async fn count(&self) -> Result<u64, StoreError> {
         self.store().await?.count().await
     }

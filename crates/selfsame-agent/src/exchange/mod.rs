@@ -3,6 +3,7 @@
 //! It reads top to bottom in [`Exchange::shard`]: compare roots, descend, confirm, resolve, brake, repair,
 //! verify, and the verdict that follows. The claim comes before ([`crate::pass`]), the record after.
 
+mod held;
 mod ledgers;
 mod reads;
 mod repairs;
@@ -12,10 +13,10 @@ mod search;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use selfsame_core::brake::{RepairBrake, RepairLimits, RepairLoad};
 use selfsame_core::{
     Confirmed, Decision, Entry, Fingerprinter, HoldReason, Key, KeyDigest, Moment, NodeName, Observation,
     Presence, ReplicaIndex, Rule, ShardId, ShardVerdict, Sighting, Target, Tombstone, UnknownReason, Verdict,
-    confirm,
 };
 use selfsame_wire::message::{Authority, Claim, Root};
 use tokio::time::Instant;
@@ -44,6 +45,17 @@ pub enum Mandate {
     Plan(PlanReason),
     /// Repair what a person approved, and nothing else.
     Approved(Approval),
+    /// Let a replica take the others' word, as a person has ordered.
+    Resync(Resync),
+}
+
+/// An order to let a replica take the others' word.
+#[derive(Clone, Debug)]
+pub struct Resync {
+    /// The replica.
+    pub replica: ReplicaIndex,
+    /// What of it a person approved, and nothing else is written; `None`: only tell what there is to do.
+    pub approved: Option<Approval>,
 }
 
 /// What a person approved: these repairs of these rows, and no others.
@@ -137,8 +149,9 @@ impl Exchange {
         report: &mut ShardReport,
     ) -> Result<(), PeerError> {
         let heard = self.compare_roots(roots, report);
+        self.compare_held(roots, report);
         self.join_ledgers(claim, &heard).await;
-        let asked: Vec<bool> = roots.iter().map(Result::is_ok).collect();
+        let mut asked = self.asked(roots);
         // What was approved is looked at wherever it stands; all else that differs counts for the verdict.
         let mut keys = self.descend(claim, heard, report).await?;
         if let Mandate::Approved(approval) = &self.mandate {
@@ -151,13 +164,19 @@ impl Exchange {
         }
         // The reads of one confirm are bounded; verdicts are weighed together, whatever their number. What was
         // confirmed first is read again if its turn comes late.
-        let mut judged = Vec::with_capacity(keys.len());
-        let mut confirmed_at = None;
-        for chunk in keys.chunks(self.collection.confirm_keys_max.max(1)) {
-            judged.extend(self.confirm(claim, &asked, chunk.to_vec()).await?);
-            confirmed_at.get_or_insert_with(Instant::now);
-        }
-        let confirmed_at = confirmed_at.unwrap_or_else(Instant::now);
+        let (judged, confirmed_at) = loop {
+            let mut judged = Vec::with_capacity(keys.len());
+            let mut confirmed_at = None;
+            for chunk in keys.chunks(self.collection.confirm_keys_max.max(1)) {
+                judged.extend(self.confirm(claim, &asked, chunk.to_vec()).await?);
+                confirmed_at.get_or_insert_with(Instant::now);
+            }
+            // What these reads saw vanish may have been too much: then nothing that the replica said counts.
+            if !self.leave_out(&mut asked, judged.iter().map(|judged| &judged.observations[..])) {
+                break (judged, confirmed_at.unwrap_or_else(Instant::now));
+            }
+            report.unknown.push(UnknownReason::Held);
+        };
         let tasks = self.resolve(&asked, &judged, report);
         if let Some(reason) = self.brake(claim.shard, &tasks, report) {
             report.planned = Some(reason);
@@ -185,6 +204,9 @@ impl Exchange {
                     if root.unreadable > 0 {
                         report.unknown.push(UnknownReason::BadDocument);
                         report.counts.unreadable += root.unreadable;
+                    }
+                    if root.held.is_some() && self.yields(&member.node).is_none() {
+                        continue;
                     }
                     report.counts.keys = report.counts.keys.max(root.count);
                     heard.push(Heard { member, root: *root });
@@ -246,7 +268,7 @@ impl Exchange {
         let second = reads::observe(claim, &self.members, asked, &keys, true).await?;
         let moment = self.moment();
         let judge = |((key, key_digest), (first, observations)): ((Key, KeyDigest), (Vec<_>, Vec<_>))| {
-            let confirmed = confirm(&first, &observations, &self.collection.policy, moment);
+            let confirmed = self.judge(&first, &observations, moment);
             Judged { key, key_digest, observations, confirmed }
         };
         Ok(keys.into_iter().zip(digests).zip(first.into_iter().zip(second)).map(judge).collect())
@@ -311,32 +333,29 @@ impl Exchange {
 
     /// Why these repairs must wait for a person, if they must.
     fn brake(&self, shard: ShardId, tasks: &[Task<'_>], report: &ShardReport) -> Option<PlanReason> {
-        /// Below this many keys a share says nothing about a shard.
-        const SHARE_COUNTS_FROM: usize = 50;
-        /// More of a shard's keys that a majority lost, and nobody certainly deleted, look like lost tables.
-        const VANISHED_SHARE_MAX: f64 = 0.05;
         match &self.mandate {
-            Mandate::Approved(_) => return None,
+            Mandate::Approved(_) | Mandate::Resync(Resync { approved: Some(_), .. }) => return None,
+            Mandate::Resync(Resync { approved: None, .. }) => {
+                return (!tasks.is_empty()).then_some(PlanReason::DryRun);
+            }
             Mandate::Plan(reason) => return (!tasks.is_empty()).then_some(*reason),
             Mandate::Automatic if tasks.is_empty() => return None,
             Mandate::Automatic if self.first_pass.contains(&shard) => return Some(PlanReason::FirstPass),
             Mandate::Automatic => {}
         }
         let keys: BTreeSet<KeyDigest> = tasks.iter().map(|task| task.judged.key_digest).collect();
-        let share = keys.len() as f64 / report.counts.keys.max(1) as f64;
-        if keys.len() >= SHARE_COUNTS_FROM && share > self.collection.brakes.repair_share_max {
-            return Some(PlanReason::RepairShare);
-        }
-        let observed = |task: &&Task<'_>| task.rule == Rule::ObservedDeletion && task.winner().is_none();
-        let vanished: BTreeSet<KeyDigest> =
-            tasks.iter().filter(observed).map(|task| task.judged.key_digest).collect();
-        if vanished.len() >= 2
-            && vanished.len() as f64 / report.counts.keys.max(1) as f64 > VANISHED_SHARE_MAX
-        {
-            return Some(PlanReason::Vanished);
-        }
-        let deletes = tasks.iter().filter(|task| task.winner().is_none()).count() as u64;
-        (deletes > self.collection.brakes.deletes_max).then_some(PlanReason::Deletes)
+        let load = RepairLoad {
+            keys: report.counts.keys,
+            repaired: keys.len() as u64,
+            deletes: tasks.iter().filter(|task| task.winner().is_none()).count() as u64,
+        };
+        let brakes = &self.collection.brakes;
+        let limits =
+            RepairLimits { repair_share_max: brakes.repair_share_max, deletes_max: brakes.deletes_max };
+        load.brake(limits).map(|brake| match brake {
+            RepairBrake::Share => PlanReason::RepairShare,
+            RepairBrake::Deletes => PlanReason::Deletes,
+        })
     }
 
     fn moment(&self) -> Moment {
@@ -346,7 +365,8 @@ impl Exchange {
     fn authority(&self) -> Authority {
         match &self.mandate {
             Mandate::Approved(approval) => Authority::Approved(approval.run),
-            Mandate::Automatic | Mandate::Plan(_) => Authority::Automatic,
+            Mandate::Resync(Resync { approved: Some(approval), .. }) => Authority::Approved(approval.run),
+            Mandate::Automatic | Mandate::Plan(_) | Mandate::Resync(_) => Authority::Automatic,
         }
     }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use selfsame_core::{
     Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, Sighting,
-    Tombstone, UnknownReason, confirm,
+    Tombstone, UnknownReason,
 };
 use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, FetchRequest};
 use tokio::time::Instant;
 
 use super::report::{Outcome, PlanReason, ShardReport};
-use super::{Act, Exchange, Judged, Mandate, Member, Task, reads, sighting, went_silent};
+use super::{Act, Exchange, Judged, Mandate, Member, Resync, Task, reads, sighting, went_silent};
 use crate::peer::PeerError;
 
 /// Repairs in one batch, and bytes of documents.
@@ -104,12 +104,17 @@ impl Exchange {
         free
     }
 
-    /// Under an approval, only what was approved: a key whose fresh verdict differs returns to the plan.
+    /// Under an approval, only what was approved: a key whose fresh verdict differs returns to the plan. What a resync
+    /// did not announce, clients have written since: it is left for the next pass.
     fn not_approved(&self, claim: &Claim, task: &Task<'_>) -> Option<Outcome> {
-        let Mandate::Approved(approval) = &self.mandate else { return None };
+        let (approval, otherwise) = match &self.mandate {
+            Mandate::Approved(approval) => (approval, Outcome::Planned),
+            Mandate::Resync(Resync { approved: Some(approval), .. }) => (approval, Outcome::Moving),
+            Mandate::Automatic | Mandate::Plan(_) | Mandate::Resync(_) => return None,
+        };
         let node = &self.members[task.target.replica.0].node;
         let of_the_plan = Claim { run: approval.run, ..claim.clone() };
-        (!approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(Outcome::Planned)
+        (!approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(otherwise)
     }
 
     /// A batch that starts later than `apply_within` after its confirm is read once more; what moved is left.
@@ -142,10 +147,7 @@ impl Exchange {
     }
 
     fn same_verdict(&self, judged: &Judged, fresh: &[Observation]) -> bool {
-        match (
-            confirm(&judged.observations, fresh, &self.collection.policy, self.moment()),
-            &judged.confirmed,
-        ) {
+        match (self.judge(&judged.observations, fresh, self.moment()), &judged.confirmed) {
             (Confirmed::Stable(now), Confirmed::Stable(then) | Confirmed::Lagging(then)) => {
                 let copies = |decision: &Decision| matches!(decision, Decision::Copy { .. });
                 now.rule == then.rule && copies(&now.decision) == copies(&then.decision)

@@ -22,6 +22,9 @@ pub struct ShardReport {
     pub items: Vec<Item>,
     /// Why the repairs became a plan, if they did.
     pub planned: Option<PlanReason>,
+    /// Holds of replicas, by node and since when, of which this shard gives no reason to go on: every configured
+    /// replica gave the same root, from scans that began after all of them.
+    pub equal_since: Vec<(NodeName, WallMicros)>,
     /// Under which claim; `None` if it was not claimed, or another exchange has taken it over.
     pub epoch: Option<Epoch>,
 }
@@ -36,6 +39,7 @@ impl ShardReport {
             counts: Counts::default(),
             items: Vec::new(),
             planned: None,
+            equal_since: Vec::new(),
             epoch: None,
         }
     }
@@ -164,8 +168,6 @@ pub enum PlanReason {
     RepairShare,
     /// More deletes than `deletes_max`.
     Deletes,
-    /// Many keys are gone from most replicas, and nobody certainly deleted them.
-    Vanished,
     /// `selfsame pause`.
     Paused,
     /// It was approved, but the rows are no longer those that were approved.
@@ -182,7 +184,6 @@ impl PlanReason {
             PlanReason::FirstPass => "first_pass",
             PlanReason::RepairShare => "repair_share_max",
             PlanReason::Deletes => "deletes_max",
-            PlanReason::Vanished => "vanished",
             PlanReason::Paused => "paused",
             PlanReason::Returned => "returned",
         }

@@ -18,7 +18,7 @@ use selfsame_wire::message::{
 use tokio::time::{Instant, timeout};
 
 use super::repairing::Warrant;
-use super::replica::LocalReplica;
+use super::replica::{Conclude, LocalReplica};
 use super::voter::{Voter, Ward};
 use selfsame_wire::limits::FETCH_BYTES_MAX;
 
@@ -128,7 +128,10 @@ impl LocalAgent {
             return NodeRoots { node: replica.node().clone(), roots: silent };
         }
         let answers = match timeout(STORE_ANSWERS_WITHIN, replica.parts.store.identity()).await {
-            Ok(Ok(_)) => epochs.iter().map(|(shard, _)| root(replica, *shard)).collect(),
+            Ok(Ok(identity)) => match replica.recognise(identity).await {
+                Ok(()) => epochs.iter().map(|(shard, _)| root(replica, *shard)).collect(),
+                Err(error) => vec![Err(error.reason()); epochs.len()],
+            },
             Ok(Err(error)) => vec![Err(replica.silent(&error).reason()); epochs.len()],
             Err(_) => vec![Err(UnknownReason::Busy); epochs.len()],
         };
@@ -164,6 +167,7 @@ fn root(replica: &LocalReplica, shard: ShardId) -> Result<Root, UnknownReason> {
         incarnation: root.incarnation.0,
         unreadable: root.unreadable,
         memory: replica.memory_hash(shard),
+        held: replica.held().map(|hold| hold.since),
     })
 }
 
@@ -182,6 +186,11 @@ impl Peer for LocalAgent {
     }
 
     async fn complete(&self, request: CompleteRequest) -> Result<(), PeerError> {
+        for equal in &request.equal {
+            let Ok(replica) = self.replica(&request.collection, &equal.node) else { continue };
+            let (replica, equal) = (replica.clone(), equal.clone());
+            blocking(move || replica.found_equal(&equal)).await?;
+        }
         self.voter.complete(request).await.map_err(|error| self.broken(&error))
     }
 
@@ -260,7 +269,8 @@ impl Peer for LocalAgent {
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {
         self.fence(&request.claim).await?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
-        let observations = replica.observe(request.keys, request.conclude).await?;
+        let conclude = if request.conclude { Conclude::Gone } else { Conclude::Nothing };
+        let observations = replica.observe(request.keys, conclude).await?;
         if request.conclude {
             let place = (request.claim.collection, request.claim.shard);
             self.confirmed.lock().insert(place, (request.claim.epoch, Instant::now()));
@@ -271,6 +281,7 @@ impl Peer for LocalAgent {
     async fn fetch(&self, request: FetchRequest) -> Result<FetchReply, PeerError> {
         self.fence(&request.claim).await?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
+        replica.refuse_if_held()?;
         let (keys, rows): (Vec<Key>, Vec<_>) = request.rows.into_iter().unzip();
         let reads = replica.parts.store.read(&keys).await.map_err(|error| replica.silent(&error))?;
         let bytes: usize =
@@ -293,6 +304,7 @@ impl Peer for LocalAgent {
         if replica.parts.collection.repair == RepairMode::Off {
             return Err(PeerError::Refused("repair is off".to_owned()));
         }
+        replica.refuse_writes_if_held()?;
         let approved = matches!(request.authority, Authority::Approved(_));
         let warrant = Warrant { run: request.claim.run, epoch: request.claim.epoch, approved };
         replica.repair(warrant, request.items).await

@@ -110,6 +110,12 @@ impl Seen<'_> {
             && self.before.is_some_and(|before| before.same_but_time(memory))
     }
 
+    /// Whether the row is the very one that is remembered as deleted.
+    fn is_as_deleted(&self) -> bool {
+        let Read::Live(document) = self.read else { return false };
+        self.memory.is_some_and(|memory| memory.version == document.entry.version)
+    }
+
     fn gone_by(&self, evidence: Evidence, moment: Moment) -> Option<LedgerStep> {
         let tombstone = evidence.tombstone(moment)?;
         if self.memory.is_some_and(|memory| memory.join(&tombstone).same_but_time(memory)) {
@@ -132,7 +138,9 @@ impl LocalReplica {
         seen: &[Seen<'_>],
     ) -> Result<HashMap<KeyDigest, Option<Tombstone>>, PeerError> {
         let moment = self.moment();
-        let steps: Vec<LedgerStep> = seen.iter().filter_map(|seen| seen.step(moment)).collect();
+        let taken_back = self.is_taken_back();
+        let told = seen.iter().filter(|seen| !(taken_back && seen.is_as_deleted()));
+        let steps: Vec<LedgerStep> = told.filter_map(|seen| seen.step(moment)).collect();
         let changes = self.note(&steps, None)?;
         Ok(changes.into_iter().map(|change| (change.key_digest, change.after)).collect())
     }

@@ -2,7 +2,9 @@
 
 mod agent;
 mod cached;
+mod export;
 mod feed;
+mod holding;
 mod ledger;
 mod repairing;
 mod replica;
@@ -11,6 +13,7 @@ mod voter;
 
 pub use agent::{LocalAgent, LocalAgentParts, Starter};
 pub use cached::CachedIndex;
+pub use holding::Yielding;
 pub use replica::{LocalReplica, LocalReplicaParts};
 pub use scanning::CompletedScans;
 pub use voter::Ward;

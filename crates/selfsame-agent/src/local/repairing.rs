@@ -11,7 +11,7 @@ use selfsame_journal::{
 use selfsame_store::{Expected, Read, Refusal, RepairBatch, RepairItem, Write, WriteOutcome};
 use selfsame_wire::message::{ApplyItem, ApplyOutcome};
 
-use super::replica::LocalReplica;
+use super::replica::{Conclude, LocalReplica};
 use crate::blocking::blocking;
 use crate::peer::PeerError;
 
@@ -178,7 +178,7 @@ impl LocalReplica {
         let put = steps.iter().filter(|step| step.is_done() && step.item.row.is_some());
         let keys: Vec<Key> = put.map(|step| step.item.key.clone()).collect();
         if !keys.is_empty() {
-            self.observe(keys, false).await?;
+            self.observe(keys, Conclude::Nothing).await?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use selfsame_journal::{Journal, JournalError};
 use selfsame_store::{Read, Store, StoreError};
 
 use super::cached::CachedIndex;
+use super::holding::{Gone, Holding};
 use super::ledger::{MemorySums, Seen, last_seen};
 use super::scanning::ScanTask;
 use crate::blocking::blocking;
@@ -43,6 +44,17 @@ pub struct LocalReplicaParts {
     pub tasks: Supervisor,
 }
 
+/// What a read concludes from a key that the index holds and the store does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conclude {
+    /// Nothing.
+    Nothing,
+    /// That it is gone; it is counted as vanished if nothing proves that it was meant to go.
+    Gone,
+    /// That it is gone; it was counted before.
+    Counted,
+}
+
 /// One attached replica.
 pub struct LocalReplica {
     pub(super) parts: LocalReplicaParts,
@@ -52,6 +64,7 @@ pub struct LocalReplica {
     /// Held while the feed is read.
     pub(super) reading_feed: tokio::sync::Mutex<()>,
     pub(super) memory_sums: MemorySums,
+    pub(super) holding: Holding,
 }
 
 /// What a store said of some keys, in their order.
@@ -67,13 +80,14 @@ struct FreshReads {
 impl LocalReplica {
     /// Puts a replica together. Blocking: it sums up the ledger.
     pub fn new(parts: LocalReplicaParts) -> Result<Arc<LocalReplica>, JournalError> {
-        let memory_sums = MemorySums::read(&parts)?;
+        let (memory_sums, holding) = (MemorySums::read(&parts)?, Holding::read(&parts)?);
         Ok(Arc::new(LocalReplica {
             parts,
             scan: Mutex::new(ScanTask::default()),
             writing: tokio::sync::Mutex::new(()),
             reading_feed: tokio::sync::Mutex::new(()),
             memory_sums,
+            holding,
         }))
     }
 
@@ -106,7 +120,7 @@ impl LocalReplica {
 
     /// One fresh read for somebody who only looks: nothing is concluded from it.
     pub async fn look(self: &Arc<Self>, keys: Vec<Key>) -> Result<Vec<Observation>, PeerError> {
-        self.observe(keys, false).await
+        self.observe(keys, Conclude::Nothing).await
     }
 
     /// The replica's node.
@@ -119,20 +133,22 @@ impl LocalReplica {
     }
 
     /// Reads keys from the store and says what they are, what the ledger remembers, and whether a repair wrote
-    /// them. The index learns what was read. With `conclude`, this is a confirm's second read: a key that the
-    /// index holds and the store does not is remembered as gone before this returns.
+    /// them. The index learns what was read. If it concludes, this is a confirm's second read or the end of a scan:
+    /// a key that the index holds and the store does not is remembered as gone before this returns.
     pub(super) async fn observe(
         self: &Arc<Self>,
         keys: Vec<Key>,
-        conclude: bool,
+        conclude: Conclude,
     ) -> Result<Vec<Observation>, PeerError> {
-        if conclude {
+        if conclude != Conclude::Nothing {
             // What a write of our own took, without having said so yet, must not be taken for a client's deletion.
             self.settle_intents().await?;
         }
         let fresh = self.read_fresh(&keys).await?;
-        if conclude {
+        if conclude != Conclude::Nothing {
             self.catch_up().await?;
+            // After the read: what a restore took is not what clients deleted.
+            self.recognise_store().await?;
         }
         let this = self.clone();
         blocking(move || this.learn(&keys, fresh, conclude)).await
@@ -142,7 +158,7 @@ impl LocalReplica {
     pub(super) async fn look_again(self: &Arc<Self>, keys: Vec<Key>) -> Result<(), PeerError> {
         let fresh = self.read_fresh(&keys).await?;
         let this = self.clone();
-        blocking(move || this.learn(&keys, fresh, false)).await.map(|_| ())
+        blocking(move || this.learn(&keys, fresh, Conclude::Nothing)).await.map(|_| ())
     }
 
     /// Reads keys from the store, and notes beforehand how things stand: what is learned of a read is of then.
@@ -170,7 +186,7 @@ impl LocalReplica {
         &self,
         keys: &[Key],
         FreshReads { stamp, digests, remembered: before, reads }: FreshReads,
-        conclude: bool,
+        conclude: Conclude,
     ) -> Result<Vec<Observation>, PeerError> {
         let fresh: Vec<(KeyDigest, Fresh)> = digests
             .iter()
@@ -182,6 +198,16 @@ impl LocalReplica {
         let gone: HashMap<KeyDigest, Entry> = report.still_held.into_iter().collect();
         let mut remembered = self.memories(&digests)?;
         let repaired = self.last_repairs(&digests)?;
+        if conclude == Conclude::Gone {
+            let shards = self.parts.mapping.spec().shards;
+            let lost = digests.iter().zip(&remembered).filter_map(|(digest, memory)| {
+                let entry = gone.get(digest)?;
+                Some(Gone::of(digest.shard(shards), entry, memory.as_ref(), self.moment()))
+            });
+            self.count_vanished(&lost.collect::<Vec<_>>())?;
+        }
+        let conclude = conclude != Conclude::Nothing;
+        let held = self.held().is_some();
         let seen: Vec<Seen<'_>> = (0..keys.len())
             .map(|index| Seen {
                 key: &keys[index],
@@ -212,7 +238,7 @@ impl LocalReplica {
                 (Some(memory), Some(provisional)) => Some(memory.join(&provisional)),
                 (memory, provisional) => memory.or(provisional),
             };
-            Observation { presence: presence(read, repaired[index]), memory, held: false }
+            Observation { presence: presence(read, repaired[index]), memory, held }
         };
         Ok(reads.iter().enumerate().map(observation).collect())
     }

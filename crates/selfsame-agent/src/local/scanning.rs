@@ -1,15 +1,16 @@
 //! Full scans of one replica: pages into the index, and at the end the conclusion about what was not met.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use selfsame_core::{Key, UnknownReason, Unreadable, WallMicros};
+use selfsame_core::{Entry, Key, KeyDigest, Presence, RowDigest, UnknownReason, Unreadable, WallMicros};
 use selfsame_index::{PageReport, ScanPosition, ScanProgress, Seen, Vanished};
 use selfsame_store::{Cursor, PageSize, Scope};
 use selfsame_wire::message::ScanState;
 use tokio::time::Instant;
 
-use super::replica::LocalReplica;
+use super::holding::Gone;
+use super::replica::{Conclude, LocalReplica};
 use crate::blocking::blocking;
 use crate::peer::PeerError;
 
@@ -131,6 +132,7 @@ impl LocalReplica {
     async fn scan_all(self: &Arc<Self>) -> Result<bool, PeerError> {
         self.mend_index().await?;
         self.settle_intents().await?;
+        self.mark_store().await?;
         self.catch_up().await?;
         let total = self.parts.store.count().await.map_err(|error| self.silent(&error))?;
         let (mut progress, resumed) = self.begin_or_resume().await?;
@@ -153,6 +155,8 @@ impl LocalReplica {
             if !again.is_empty() {
                 self.look_again(again).await?;
             }
+            let digests: HashMap<KeyDigest, RowDigest> =
+                rows.iter().flatten().map(|document| (document.key_digest, document.row_digest)).collect();
             let rows: Vec<Seen> = rows.into_iter().map(|row| seen(row, self)).collect();
             let this = self.clone();
             let next = page.next.map(|cursor| cursor.0);
@@ -162,6 +166,9 @@ impl LocalReplica {
                 Ok((report, index.scan_state()))
             });
             let (report, stands) = stored.await.map_err(|error| self.index_failed(&error))?;
+            let back = report.went_back.iter().filter_map(|key| Some((*key, *digests.get(key)?)));
+            let (this, back) = (self.clone(), back.collect::<Vec<_>>());
+            blocking(move || this.note_went_back(&back)).await?;
             self.read_again(&report).await?;
             progress = stands.ok_or_else(|| self.broken(&"the scan was forgotten"))?;
         }
@@ -202,9 +209,32 @@ impl LocalReplica {
             .collect();
         drop(index);
         for chunk in keys.chunks(KEYS_PER_READ) {
-            self.observe(chunk.to_vec(), false).await?;
+            self.observe(chunk.to_vec(), Conclude::Nothing).await?;
         }
         Ok(())
+    }
+
+    /// Reads what the walk did not meet once more, and counts what vanished, all of it before anything is concluded:
+    /// a part of what is too much is no evidence either. Gives the keys that are gone.
+    async fn count_missed(self: &Arc<Self>, missed: &[(KeyDigest, Entry)]) -> Result<Vec<Key>, PeerError> {
+        let (mut keys, mut gone) = (Vec::new(), Vec::new());
+        let shards = self.parts.mapping.spec().shards;
+        for chunk in missed.chunks(KEYS_PER_READ) {
+            let asked: Vec<Key> = chunk.iter().map(|(_, entry)| entry.key.clone()).collect();
+            let observations = self.observe(asked, Conclude::Nothing).await?;
+            for ((digest, entry), observed) in chunk.iter().zip(observations) {
+                if observed.presence == Presence::Absent {
+                    let memory = observed.memory.as_ref();
+                    gone.push(Gone::of(digest.shard(shards), entry, memory, self.moment()));
+                    keys.push(entry.key.clone());
+                }
+            }
+        }
+        // A store that was replaced under the scan lost them all at once.
+        self.recognise_store().await?;
+        let this = self.clone();
+        blocking(move || this.count_vanished(&gone)).await?;
+        Ok(keys)
     }
 
     /// What the whole walk did not meet is read once more, and what is still not there is remembered as gone.
@@ -224,9 +254,9 @@ impl LocalReplica {
                 Vanished::Unsure { .. } => {}
             }
         }
-        for chunk in missed.chunks(KEYS_PER_READ) {
-            let keys = chunk.iter().map(|(_, entry)| entry.key.clone()).collect();
-            self.observe(keys, true).await?;
+        let gone = self.count_missed(&missed).await?;
+        for chunk in gone.chunks(KEYS_PER_READ) {
+            self.observe(chunk.to_vec(), Conclude::Counted).await?;
         }
         let this = self.clone();
         // The reads above concluded all of them; what a client wrote meanwhile has a newer stamp.

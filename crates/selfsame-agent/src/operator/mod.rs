@@ -6,6 +6,7 @@ mod holding;
 mod lookup;
 mod plans;
 mod records;
+mod resync;
 mod run;
 mod siblings;
 mod status;
@@ -157,5 +158,10 @@ impl Operator for OperatorService {
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeReply>, Status> {
         let forwarded = self.is_forwarded(&request)?;
         self.resume_writes(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn resync(&self, request: Request<v1::ResyncRequest>) -> Result<Response<v1::ResyncReply>, Status> {
+        let forwarded = self.is_forwarded(&request)?;
+        self.resync_node(request.into_inner(), forwarded).await.map(Response::new)
     }
 }

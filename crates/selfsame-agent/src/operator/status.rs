@@ -91,14 +91,19 @@ impl OperatorService {
             let counts = index.as_ref().map(|index| index.counts()).unwrap_or_default();
             let as_of = index.and_then(|index| index.roots().first()?.as_of);
             let rows = replica.store().count().await;
+            let hold = replica.held();
             replicas.push(v1::ReplicaStatus {
                 node: replica.node().to_string(),
                 agent: self.parts.name.to_string(),
-                problem: match &rows {
-                    Ok(_) => v1::UnknownReason::Unspecified,
-                    Err(_) => UnknownReason::Unreachable.into(),
+                problem: match (&rows, &hold) {
+                    (Err(_), _) => UnknownReason::Unreachable.into(),
+                    (Ok(_), Some(_)) => UnknownReason::Held.into(),
+                    (Ok(_), None) => v1::UnknownReason::Unspecified,
                 }
                 .into(),
+                held: hold
+                    .map(|hold| format!("{}: {}, {}", hold.cause.as_str(), hold.detail, hold.since))
+                    .unwrap_or_default(),
                 rows: rows.ok(),
                 entries: counts.entries,
                 unreadable: counts.unreadable + counts.unreadable_without_key,

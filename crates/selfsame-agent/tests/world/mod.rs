@@ -16,7 +16,7 @@ use selfsame_agent::assembly::{AgentParts, Attached, assemble};
 use selfsame_agent::clock::Clock;
 use selfsame_agent::exchange::report::{Item, PassReport, PlanReason};
 use selfsame_agent::exchange::{Exchange, Mandate, Member};
-use selfsame_agent::local::{LocalAgent, Starter};
+use selfsame_agent::local::{LocalAgent, LocalReplica, Starter};
 use selfsame_agent::pass::{Pass, PassRequest};
 use selfsame_agent::peer::{Peer, PeerError};
 use selfsame_agent::progress::Silent;
@@ -56,6 +56,8 @@ pub struct World {
     pub stores: Vec<Arc<MemoryStore>>,
     pub faults: Vec<Arc<ScriptedFaults>>,
     pub agents: Vec<Arc<LocalAgent>>,
+    pub replicas: Vec<Arc<LocalReplica>>,
+    attached: Vec<Arc<dyn Store>>,
     pub journals: Vec<Arc<Journal>>,
     pub clock: Arc<TestClock>,
     pub fleet: Arc<FleetSettings>,
@@ -98,7 +100,7 @@ pub fn collection_settings() -> CollectionSettings {
         coverage_max: Duration::from_secs(86_400),
         tombstone_retention: Duration::from_secs(864_000),
         feed: false,
-        brakes: BrakeSettings { repair_share_max: 0.1, deletes_max: 1000 },
+        brakes: BrakeSettings { vanished_share_max: 0.05, repair_share_max: 0.1, deletes_max: 1000 },
         throttle: ThrottleSettings { rows_per_second: 1_000_000, bytes_per_second: 1 << 30 },
         confirm_keys_max: 10_000,
         apply_within: Duration::from_secs(10),
@@ -141,7 +143,7 @@ impl World {
             },
         });
         let clock = Arc::new(TestClock(Mutex::new(NOW)));
-        let (mut stores, mut faults, mut agents, mut journals) = (vec![], vec![], vec![], vec![]);
+        let (mut stores, mut faults, mut attached) = (vec![], vec![], vec![]);
         let mut interruptions = Vec::new();
         let collection = &fleet.collections[0];
         for (agent, replica) in fleet.agents.iter().zip(&collection.replicas) {
@@ -161,36 +163,54 @@ impl World {
             interruptions.push(interruption);
             let faulty = Faulty::new(store.clone(), script.clone()).with_delay(hook);
             let faulty: Arc<dyn Store> = Arc::new(faulty);
+            attached.push(faulty);
+            stores.push(store);
+            faults.push(script);
+        }
+        let mut world = World {
+            interruptions,
+            stores,
+            faults,
+            agents: vec![],
+            replicas: vec![],
+            attached,
+            journals: vec![],
+            clock,
+            fleet,
+            _data: data,
+            runs: Mutex::new(0),
+        };
+        world.restart();
+        world
+    }
+
+    /// Puts all agents together anew, from what they left on disk.
+    pub fn restart(&mut self) {
+        self.agents.clear();
+        self.replicas.clear();
+        self.journals.clear();
+        let collection = &self.fleet.collections[0];
+        for ((agent, replica), store) in
+            self.fleet.agents.iter().zip(&collection.replicas).zip(&self.attached)
+        {
             let assembled = assemble(AgentParts {
-                fleet: fleet.clone(),
+                fleet: self.fleet.clone(),
                 name: agent.name.clone(),
                 data: agent.data.clone(),
                 stores: vec![Attached {
                     collection: collection.name.clone(),
                     node: replica.node.clone(),
-                    store: faulty,
+                    store: store.clone(),
                 }],
-                clock: clock.clone(),
+                clock: self.clock.clone(),
                 starter: Arc::new(NoStarter),
                 tasks: Supervisor::default(),
                 randomness: 7,
             })
             .unwrap();
-            stores.push(store);
-            faults.push(script);
-            agents.push(assembled.agent);
-            journals.push(assembled.journal);
-        }
-        World {
-            interruptions,
-            stores,
-            faults,
-            agents,
-            journals,
-            clock,
-            fleet,
-            _data: data,
-            runs: Mutex::new(0),
+            self.agents.push(assembled.agent);
+            self.replicas.extend(assembled.replicas);
+            self.journals.push(assembled.journal);
         }
     }
 

@@ -18,6 +18,7 @@
 //! | rule | what holds |
 //! | --- | --- |
 //! | `identity` | every instance on a replica has one identity and one set of capabilities |
+//! | `counter` | the counter grows, above what it is told, and is the same to every instance; no stream shows it |
 //! | `count` | all rows count, marked and unreadable ones too |
 //! | `scan_pages` | pages of any size visit each row exactly once and keep to their limits |
 //! | `cursor_resumes` | a cursor means the same to an instance that was opened later, and when used twice |
@@ -88,6 +89,7 @@ macro_rules! rules {
 
 const RULES: &[Rule] = rules! {
     identity: rules_read in BOTH,
+    counter: rules_read in BOTH,
     count: rules_scan in BOTH,
     scan_pages: rules_scan in BOTH,
     cursor_resumes: rules_scan in BOTH,

@@ -5,7 +5,7 @@ use selfsame_core::{Key, Unreadable, UnreadableReason};
 use super::bench::{Bench, Fixture, Stop, WHOLE, ensure, key_of, read_one};
 use super::sample::Sample;
 use crate::faulty::split_mix;
-use crate::{Read, Scope};
+use crate::{Read, Scope, StoreError};
 
 /// Every instance on a replica has one identity and one set of capabilities.
 pub(super) async fn identity(bench: &Bench<'_>) -> Result<(), Stop> {
@@ -21,6 +21,38 @@ pub(super) async fn identity(bench: &Bench<'_>) -> Result<(), Stop> {
         let now = store.capabilities();
         ensure!(now == capabilities, "the capabilities were {capabilities:?} and are {now:?} {when}");
     }
+    Ok(())
+}
+
+/// The counter grows, above what it is told, and is the same to every instance; no stream shows it.
+pub(super) async fn counter(bench: &Bench<'_>) -> Result<(), Stop> {
+    let fixture = bench.fixture().await?;
+    fixture.put(&bench.sample(1)).await?;
+    let Some(first) = fixture.store.identity().await?.counter else {
+        let answer = fixture.store.advance_counter(0).await;
+        ensure!(
+            matches!(answer, Err(StoreError::Unsupported(_))),
+            "a store without a counter answers {answer:?} when asked to advance it"
+        );
+        return Err(Stop::Skipped("the store keeps no counter".to_owned()));
+    };
+    let changes = fixture.replica.raw_changes().await?.map(|changes| changes.len());
+    let rows = fixture.store.count().await?;
+    let mut last = first;
+    for above in [0, first + 41, 3] {
+        let now = fixture.store.advance_counter(above).await?;
+        ensure!(now > last && now > above, "the counter was {last}, and is {now} when moved above {above}");
+        let later = fixture.replica.open().await?;
+        for store in [&fixture.store, &later] {
+            let said = store.identity().await?.counter;
+            ensure!(said == Some(now), "the counter was moved to {now}, and an instance says {said:?}");
+        }
+        last = now;
+    }
+    let after = fixture.replica.raw_changes().await?.map(|changes| changes.len());
+    ensure!(after == changes, "consumers of changes see the counter: {changes:?} changes became {after:?}");
+    let rows_after = fixture.store.count().await?;
+    ensure!(rows_after == rows, "the counter is counted: {rows} rows became {rows_after}");
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use crate::support::Opener;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
     NewIdentity,
+    CounterInInstance,
     CountsLive,
     LosesRowAtByteLimit,
     IgnoresByteLimit,
@@ -73,6 +74,7 @@ struct Wrong {
     mapping: Mapping,
     shared: Arc<Mutex<Shared>>,
     number: u64,
+    counter: Mutex<u64>,
     cache: Mutex<BTreeMap<Key, Read>>,
     cursors: Mutex<Vec<Cursor>>,
     delivered: Mutex<BTreeSet<RepairId>>,
@@ -93,6 +95,7 @@ pub(crate) fn wrong_replica(flaw: Flaw, table: &Table) -> Opener {
             mapping: mapping.clone(),
             shared: Arc::clone(&shared),
             number,
+            counter: Mutex::default(),
             cache: Mutex::default(),
             cursors: Mutex::default(),
             delivered: Mutex::default(),
@@ -274,9 +277,21 @@ impl Store for Wrong {
     async fn identity(&self) -> Result<Identity, StoreError> {
         let identity = self.rows.identity().await?;
         Ok(match self.flaw {
-            Flaw::NewIdentity => Identity { store_id: format!("{}-{}", identity.store_id, self.number) },
+            Flaw::NewIdentity => {
+                Identity { store_id: format!("{}-{}", identity.store_id, self.number), ..identity }
+            }
+            Flaw::CounterInInstance => Identity { counter: Some(*self.counter.lock()), ..identity },
             _ => identity,
         })
+    }
+
+    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+        if self.flaw == Flaw::CounterInInstance {
+            let mut counter = self.counter.lock();
+            *counter = above.max(*counter) + 1;
+            return Ok(*counter);
+        }
+        self.rows.advance_counter(above).await
     }
 
     async fn count(&self) -> Result<u64, StoreError> {

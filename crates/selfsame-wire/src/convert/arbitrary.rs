@@ -140,8 +140,21 @@ fn verdict() -> impl Strategy<Value = ShardVerdict> {
 }
 
 pub(crate) fn complete_request() -> impl Strategy<Value = CompleteRequest> {
-    (collection(), run(), slot(), instant(), vec((shard(), epoch(), verdict()), 0..9))
-        .prop_map(|(collection, run, slot, at, shards)| CompleteRequest { collection, run, slot, at, shards })
+    let equal =
+        (btree_set(node(), 0..4), vec((instant(), vec(shard(), 0..4)), 4)).prop_map(|(nodes, equal)| {
+            let each = |(node, (since, shards))| HeldEqual { node, since, shards };
+            nodes.into_iter().zip(equal).map(each).collect()
+        });
+    (collection(), run(), slot(), instant(), vec((shard(), epoch(), verdict()), 0..9), equal).prop_map(
+        |(collection, run, slot, at, shards, equal)| CompleteRequest {
+            collection,
+            run,
+            slot,
+            at,
+            shards,
+            equal,
+        },
+    )
 }
 
 pub(crate) fn start_request() -> impl Strategy<Value = StartRequest> {
@@ -212,9 +225,15 @@ pub(crate) fn roots() -> impl Strategy<Value = Vec<NodeRoots>> {
         incarnation,
         unreadable,
         memory: NodeHash(memory),
+        held: None,
     });
     let answer = prop_oneof![3 => root.prop_map(Ok), 1 => reason().prop_map(Err)];
-    (btree_set(node(), 0..4), vec(vec(answer, 0..6), 4)).prop_map(|(nodes, roots)| {
+    // A replica is held as a whole.
+    let answers = (vec(answer, 0..6), option::of(instant())).prop_map(|(mut roots, held)| {
+        roots.iter_mut().flatten().for_each(|root: &mut Root| root.held = held);
+        roots
+    });
+    (btree_set(node(), 0..4), vec(answers, 4)).prop_map(|(nodes, roots)| {
         nodes.into_iter().zip(roots).map(|(node, roots)| NodeRoots { node, roots }).collect()
     })
 }

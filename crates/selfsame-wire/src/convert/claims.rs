@@ -1,13 +1,13 @@
 //! Handshake, claims and runs.
 
-use selfsame_core::{Counts, Epoch, ShardVerdict, WallMicros};
+use selfsame_core::{Counts, Epoch, ShardId, ShardVerdict, WallMicros};
 
 use super::index::{from_scans, scans};
 use super::types::{epochs, from_epochs, run, shard, slot, unknown_reason};
 use super::{Malformed, all, array, at_most, deltas, distinct, exactly, name, required, sums};
 use crate::limits::{PLANNED_CHARS_MAX, SHARDS_MAX};
 use crate::message::{
-    Ballot, BallotRequest, BallotStep, CollectionHello, CompleteRequest, Hello, ShardShare, Share,
+    Ballot, BallotRequest, BallotStep, CollectionHello, CompleteRequest, HeldEqual, Hello, ShardShare, Share,
     StartRequest,
 };
 use crate::v1;
@@ -157,7 +157,31 @@ impl From<CompleteRequest> for v1::CompleteRequest {
             at: request.at.0,
             epochs: Some(from_epochs(epochs)),
             verdicts: Some(from_verdicts(&verdicts)),
+            equal: request.equal.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<HeldEqual> for v1::HeldEqual {
+    fn from(equal: HeldEqual) -> Self {
+        v1::HeldEqual {
+            node: equal.node.to_string(),
+            since: equal.since.0,
+            shards: equal.shards.iter().map(|shard| shard.0).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::HeldEqual> for HeldEqual {
+    type Error = Malformed;
+
+    fn try_from(equal: v1::HeldEqual) -> Result<HeldEqual, Malformed> {
+        at_most("equal.shards", equal.shards.len(), SHARDS_MAX)?;
+        Ok(HeldEqual {
+            node: name("equal.node", &equal.node)?,
+            since: WallMicros(equal.since),
+            shards: equal.shards.into_iter().map(ShardId).collect(),
+        })
     }
 }
 
@@ -168,12 +192,16 @@ impl TryFrom<v1::CompleteRequest> for CompleteRequest {
         let epochs = epochs(required("epochs", request.epochs)?)?;
         let verdicts = verdicts(&required("verdicts", request.verdicts)?, epochs.len())?;
         let shards = epochs.into_iter().zip(verdicts);
+        at_most("equal", request.equal.len(), SHARDS_MAX)?;
+        let equal: Vec<HeldEqual> = all(request.equal)?;
+        distinct("equal.node", equal.iter().map(|equal| &equal.node))?;
         Ok(CompleteRequest {
             collection: name("collection", &request.collection)?,
             run: run("run", &request.run)?,
             slot: slot(&request.slot)?,
             at: WallMicros(request.at),
             shards: shards.map(|((shard, epoch), verdict)| (shard, epoch, verdict)).collect(),
+            equal,
         })
     }
 }

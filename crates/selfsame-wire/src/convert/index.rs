@@ -109,6 +109,7 @@ impl From<NodeRoots> for v1::NodeRoots {
             incarnation_deltas: deltas(roots().map(|root| root.incarnation.cast_signed())),
             unreadable: roots().map(|root| root.unreadable).collect(),
             memories: roots().flat_map(|root| root.memory.0).collect(),
+            held_since: roots().find_map(|root| root.held).map(|since| since.0),
         }
     }
 }
@@ -140,6 +141,7 @@ impl TryFrom<v1::NodeRoots> for NodeRoots {
                     incarnation: incarnation.cast_unsigned(),
                     unreadable: *unreadable,
                     memory: NodeHash(*memory),
+                    held: node.held_since.map(WallMicros),
                 })
             });
         let roots = if node.reasons.is_empty() {

@@ -129,6 +129,7 @@ fn roots_exchange_bytes(shards: u32, scattered: bool) -> (usize, usize) {
         incarnation: 0x0123_4567_89ab_cdef_u64.rotate_left(7 * apart(shard) as u32),
         unreadable: 0,
         memory: NodeHash([6; 16]),
+        held: None,
     };
     let roots = (0..shards).map(root).map(Ok).collect();
     let reply = vec![NodeRoots { node: "node-b".parse().unwrap(), roots }];
@@ -182,6 +183,7 @@ fn complete_bytes(shards: u32, scattered: bool) -> usize {
         slot: Slot::Scheduled(82_870),
         at: WallMicros(1_790_000_000_000_000),
         shards: owned(shards).map(in_sync).collect(),
+        equal: Vec::new(),
     };
     v1::CompleteRequest::from(request).encoded_len()
 }
@@ -292,6 +294,7 @@ fn verdicts_that_do_not_add_up_are_refused() {
             at: 1,
             epochs: Some(epochs),
             verdicts: Some(verdicts),
+            equal: Vec::new(),
         })
     };
     assert_eq!(faulty(|_| ()), "nothing");
@@ -347,6 +350,7 @@ fn roots_that_do_not_add_up_are_refused() {
             incarnation_deltas: vec![1],
             unreadable: vec![0],
             memories: vec![0; 16],
+            held_since: Some(5),
         };
         change(&mut node);
         fault::<Vec<NodeRoots>, _>(v1::RootsReply { nodes: vec![node] })

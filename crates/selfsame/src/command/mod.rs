@@ -7,6 +7,7 @@ pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod pause;
 pub(crate) mod plans;
+pub(crate) mod resync;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod setup;

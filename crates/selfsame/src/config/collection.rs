@@ -188,6 +188,7 @@ fn settings(
         tombstone_retention: duration("tombstone_retention")?,
         feed: section.section("feed")?.value("enabled", units::boolean)?.value,
         brakes: BrakeSettings {
+            vanished_share_max: brakes.value("vanished_share_max", units::share)?.value,
             repair_share_max: brakes.value("repair_share_max", units::share)?.value,
             deletes_max: brakes.value("deletes_max", units::whole)?.value,
         },

@@ -231,7 +231,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         Group,
         "Limits beyond which a shard's repairs become a plan that you approve. Each shard is counted by itself.",
     ),
-    later("collections[].brakes.vanished_share_max", "The share of keys that may vanish in a day."),
+    row(
+        "collections[].brakes.vanished_share_max",
+        Share,
+        Default("5%"),
+        "The share of its keys that a replica may lose within a day, from 10 keys on; each shard is counted by itself \
+         too. Beyond it, or if a shard is emptied, the replica is held.",
+    ),
     row(
         "collections[].brakes.repair_share_max",
         Share,

@@ -65,6 +65,7 @@ pub(super) fn root(shard: u8) -> Root {
         incarnation: 77,
         unreadable: 0,
         memory: NodeHash([3; 16]),
+        held: None,
     }
 }
 

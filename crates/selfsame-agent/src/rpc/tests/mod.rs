@@ -110,7 +110,14 @@ fn complete_request() -> CompleteRequest {
     ];
     let RootsRequest { collection, run, epochs } = roots_request();
     let shards = epochs.into_iter().zip(verdicts).map(|((shard, epoch), verdict)| (shard, epoch, verdict));
-    CompleteRequest { collection, run, slot: Slot::Scheduled(8), at: WallMicros(4), shards: shards.collect() }
+    CompleteRequest {
+        collection,
+        run,
+        slot: Slot::Scheduled(8),
+        at: WallMicros(4),
+        shards: shards.collect(),
+        equal: Vec::new(),
+    }
 }
 
 fn start_request() -> StartRequest {

@@ -92,6 +92,8 @@ pub(super) struct ReplicaRow {
     #[serde(serialize_with = "optional_instant")]
     pub(super) as_of: Option<WallMicros>,
     pub(super) scanning: Option<String>,
+    /// Why it proves nothing; empty if it is not held.
+    pub(super) held: String,
 }
 
 impl FleetRow {
@@ -156,6 +158,7 @@ impl CollectionRow {
             unreadable: replica.unreadable,
             as_of: replica.as_of.map(WallMicros),
             scanning: replica.scan.map(|scan| format!("{}/{}", scan.rows, scan.total)),
+            held: replica.held,
         };
         let told = status.shard_statuses.iter().filter_map(|shard| shard.at);
         // A verdict is as old as the oldest of those that it is made of.

@@ -69,6 +69,12 @@ fn about(collection: &CollectionRow, now: WallMicros) -> Vec<String> {
         let waits = if collection.held == 1 { "key waits" } else { "keys wait" };
         lines.push(format!("  {} {waits} for a person; hint: {hint}", collection.held));
     }
+    for replica in collection.replicas.iter().filter(|replica| !replica.held.is_empty()) {
+        let (node, held) = (&replica.node, &replica.held);
+        lines.push(format!(
+            "  {node} is held: {held}; hint: selfsame resync {node} --as merge, or --as empty"
+        ));
+    }
     if collection.paused {
         let until = match collection.paused_until {
             Some(at) => format!("until {} ({})", to_the_second(at), until(at, now)),
@@ -161,6 +167,17 @@ mod tests {
             text.contains("2 of 2 shards in sync, 0 diverged; compared 3 min ago, next in 10 min"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_held_replica_is_named_with_its_reason() {
+        let mut held = collection();
+        let why = "restored: the counter in the store went back from 9 to 3".to_owned();
+        held.replicas =
+            vec![v1::ReplicaStatus { node: "node-b".to_owned(), held: why, ..v1::ReplicaStatus::default() }];
+        let text = text(held, Vec::new());
+        assert!(text.contains("node-b is held: restored: the counter"), "{text}");
+        assert!(text.contains("hint: selfsame resync node-b --as merge"), "{text}");
     }
 
     #[test]

@@ -1,0 +1,106 @@
+use selfsame_core::{Certainty, Tombstone, TombstoneCause, TombstoneOwner, Version};
+
+use super::*;
+use crate::testing::*;
+use crate::{LedgerStep, Memory};
+
+fn of(cause: HoldCause, since: i64) -> Hold {
+    Hold { cause, detail: "18 of 60 keys".to_owned(), since: WallMicros(since) }
+}
+
+#[test]
+fn a_hold_outlives_the_process_until_it_is_ended() {
+    let place = Place::new();
+    let held = || place.open().held(&products(), &node("a")).unwrap();
+    assert_eq!(held(), None);
+    let hold = of(HoldCause::Vanished, 7);
+    assert_eq!(place.open().hold(&products(), &node("a"), &hold).unwrap(), hold);
+    assert_eq!(held(), Some(hold));
+    assert_eq!(place.open().held(&products(), &node("b")).unwrap(), None);
+    place.open().end_hold(&products(), &node("a"), HoldEnd::Equal).unwrap();
+    assert_eq!(held(), None);
+}
+
+#[test]
+fn the_first_hold_stands_but_one_that_needs_a_person_takes_its_place() {
+    let place = Place::new();
+    let journal = place.open();
+    let hold = |cause, since| journal.hold(&products(), &node("a"), &of(cause, since)).unwrap();
+    hold(HoldCause::Vanished, 1);
+    assert_eq!(hold(HoldCause::Emptied, 2), of(HoldCause::Vanished, 1));
+    assert_eq!(hold(HoldCause::Restored, 3), of(HoldCause::Restored, 3));
+    assert_eq!(hold(HoldCause::Restored, 4), of(HoldCause::Restored, 3));
+    assert_eq!(hold(HoldCause::Emptied, 5), of(HoldCause::Restored, 3));
+}
+
+#[test]
+fn vanishes_are_counted_for_a_day_by_shard_and_forgotten_with_the_hold() {
+    let place = Place::new();
+    let count = |now, keys: &[(ShardId, u64)]| {
+        place.open().count_vanishes(&products(), &node("a"), WallMicros(now), keys).unwrap()
+    };
+    let at = |shard, at, keys| (ShardId(shard), Vanishes { at: WallMicros(at), keys });
+    assert_eq!(count(1, &[(ShardId(0), 3), (ShardId(1), 0)]), [at(0, 1, 3)]);
+    assert_eq!(count(2, &[(ShardId(1), 4)]), [at(0, 1, 3), at(1, 2, 4)]);
+    assert_eq!(count(1 + ROLLING_DAY_MICROS, &[]), [at(1, 2, 4)]);
+    let others = place.open().count_vanishes(&products(), &node("b"), WallMicros(2), &[]).unwrap();
+    assert_eq!(others, []);
+    place.open().end_hold(&products(), &node("a"), HoldEnd::Equal).unwrap();
+    assert_eq!(count(3, &[]), []);
+}
+
+#[test]
+fn what_a_replica_saw_vanish_while_it_was_held_is_dropped_and_proof_is_kept() {
+    let place = Place::new();
+    let journal = place.open();
+    let gone = |number, certainty, at| {
+        let (key, key_digest) = key(number);
+        let tombstone = Tombstone {
+            version: Version(1),
+            cause: TombstoneCause::Deleted,
+            at: WallMicros(at),
+            certainty,
+            owner: TombstoneOwner::Own,
+            came_back: false,
+        };
+        LedgerStep::Gone(Memory { key_digest, key, tombstone })
+    };
+    let steps =
+        [gone(1, Certainty::Observed, 4), gone(2, Certainty::Observed, 5), gone(3, Certainty::Certain, 6)];
+    journal.note(&products(), &node("a"), &steps, None).unwrap();
+    assert_eq!(journal.end_hold(&products(), &node("a"), HoldEnd::Merged(WallMicros(5))).unwrap(), 1);
+    let keys = [1, 2, 3].map(|number| key(number).1);
+    let left = journal.memories(&products(), &node("a"), &keys).unwrap();
+    assert_eq!(left.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(left[2].as_ref().map(|memory| memory.owner), Some(TombstoneOwner::Own));
+    assert_eq!(journal.end_hold(&products(), &node("a"), HoldEnd::Restored(WallMicros(0))).unwrap(), 1);
+    let left = journal.memories(&products(), &node("a"), &keys).unwrap();
+    assert_eq!(left[2].as_ref().map(|memory| memory.owner), Some(TombstoneOwner::Received));
+}
+
+#[test]
+fn the_store_that_answered_last_is_known_after_a_restart() {
+    let place = Place::new();
+    let seen = || place.open().store_seen(&products(), &node("a")).unwrap();
+    assert_eq!(seen(), None);
+    for counter in [None, Some(3)] {
+        let store = StoreSeen { store_id: "one".to_owned(), counter };
+        place.open().note_store(&products(), &node("a"), &store).unwrap();
+        assert_eq!(seen(), Some(store));
+    }
+}
+
+#[test]
+fn a_journal_of_the_first_format_is_upgraded_and_keeps_what_it_holds() {
+    let place = Place::new();
+    let journal = place.open();
+    begin(&journal, 7);
+    // As the first format left it: without these tables.
+    tamper(&journal, "DROP TABLE vanish; DROP TABLE hold; DROP TABLE store_seen; PRAGMA user_version = 1;");
+    drop(journal);
+    let journal = place.open();
+    assert!(journal.run(run_id(7)).unwrap().is_some());
+    assert_eq!(journal.held(&products(), &node("a")).unwrap(), None);
+    journal.hold(&products(), &node("a"), &of(HoldCause::Emptied, 1)).unwrap();
+    assert_eq!(journal.store_seen(&products(), &node("a")).unwrap(), None);
+}
