@@ -120,6 +120,17 @@ async fn a_clients_delete_in_the_feed_is_certain_and_needs_no_majority() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_feed_tells_of_a_version_that_no_scan_has_seen() {
+    let world = filled(with_feed()).await;
+    world.write_all(&row(7, 200, "{\"name\":\"newer\"}"));
+    world.stores[0].delete(&key());
+    let report = world.pass().await;
+    let deleted = |node: &str| (node.to_owned(), Outcome::Repaired, Cause::MissedDelete);
+    assert_eq!(outcomes(&report), [deleted("node-b"), deleted("node-c")]);
+    assert_eq!(held_by(&world), [0_usize; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn certain_memory_is_joined_and_outlives_the_replica_that_saw_it() {
     let world = filled(with_feed()).await;
     // The deletion reached one replica while another was away.

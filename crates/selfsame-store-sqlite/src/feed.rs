@@ -4,7 +4,7 @@
 //! their order is the order of commits.
 
 use rusqlite::OptionalExtension;
-use selfsame_core::{Cell, Document, Key, OriginMarker, Row, Version};
+use selfsame_core::{Cell, Document, Key, LastSeen, OriginMarker, Row};
 use selfsame_store::{Change, ChangeKind, Changes, FeedPosition, PageSize};
 
 use crate::cell::{Raw, value_bytes};
@@ -12,6 +12,9 @@ use crate::fault::Outcome;
 use crate::session::View;
 use crate::setup::{key_column, operation};
 use crate::sql::list;
+
+/// The columns that are read before the key's.
+const COLUMNS_BEFORE_KEY: usize = 5;
 
 /// A row of the feed.
 enum Recorded {
@@ -43,7 +46,7 @@ pub(crate) fn changes(view: &View<'_>, from: FeedPosition, size: PageSize) -> Ou
     let mut answer = Changes { changes: Vec::new(), next: from, gap: from.0 + 1 < known_from || always_gap };
     let keys = list((1..=view.table.key.len()).map(key_column));
     let sql = format!(
-        "SELECT seq, op, old_version, origin, {keys} FROM _selfsame_changes WHERE seq > ?1 AND tbl = ?2 ORDER BY seq"
+        "SELECT seq, op, old_version, old_expiry, origin, {keys} FROM _selfsame_changes WHERE seq > ?1 AND tbl = ?2 ORDER BY seq"
     );
     let mut statement = view.connection.prepare_cached(&sql)?;
     let after = i64::try_from(from.0).unwrap_or(i64::MAX);
@@ -57,7 +60,7 @@ pub(crate) fn changes(view: &View<'_>, from: FeedPosition, size: PageSize) -> Ou
             Recorded::Hole => answer.gap = true,
             Recorded::Change(change) => {
                 for place in 0..view.table.key.len() {
-                    bytes = bytes.saturating_add(value_bytes(row.get_ref(place + 4)?));
+                    bytes = bytes.saturating_add(value_bytes(row.get_ref(place + COLUMNS_BEFORE_KEY)?));
                 }
                 if begun && (answer.changes.len() >= size.rows || bytes > size.bytes) {
                     return Ok(Some(answer));
@@ -89,7 +92,7 @@ fn recorded(view: &View<'_>, row: &rusqlite::Row<'_>, position: FeedPosition) ->
         Ok(operation::DELETE) => ChangeKind::Delete,
         _ => return Ok(Recorded::Hole),
     };
-    let origin = match row.get_ref(3)?.as_str_or_null() {
+    let origin = match row.get_ref(4)?.as_str_or_null() {
         Ok(None) => None,
         Ok(Some(marker)) => match marker.parse::<OriginMarker>() {
             Ok(marker) => Some(marker),
@@ -100,26 +103,34 @@ fn recorded(view: &View<'_>, row: &rusqlite::Row<'_>, position: FeedPosition) ->
     };
     let mut key = Vec::new();
     for column in 0..view.table.key.len() {
-        match Raw::from(row.get_ref(column + 4)?).into_cell() {
+        match Raw::from(row.get_ref(column + COLUMNS_BEFORE_KEY)?).into_cell() {
             Some(cell) => key.push(cell),
             None => return Ok(Recorded::Hole),
         }
     }
-    let old = Raw::from(row.get_ref(2)?).into_cell();
+    let (version, expiry) = (Raw::from(row.get_ref(2)?).into_cell(), Raw::from(row.get_ref(3)?).into_cell());
     let Some(key_read) = key_of(view, &key) else { return Ok(Recorded::Hole) };
-    let old_version = match kind {
-        ChangeKind::Insert => None,
-        ChangeKind::Update | ChangeKind::Delete => old.and_then(|old| old_version(view, &key, old)),
+    let old = match (kind, version, expiry) {
+        (ChangeKind::Update | ChangeKind::Delete, Some(version), Some(expiry)) => {
+            old_row(view, &key, version, expiry)
+        }
+        _ => None,
     };
-    Ok(Recorded::Change(Change { position, key: key_read, kind, old_version, origin }))
+    Ok(Recorded::Change(Change { position, key: key_read, kind, old, origin }))
 }
 
-/// A document of a key and perhaps a version alone, with which the mapping reads both as it reads them in rows.
-fn document_of(view: &View<'_>, key: &[Cell], version: Option<Cell>) -> Result<Document, Option<Key>> {
+/// A document of a key and these columns alone, which the mapping reads as it reads them in rows.
+fn document_of(
+    view: &View<'_>,
+    key: &[Cell],
+    columns: impl IntoIterator<Item = (String, Cell)>,
+) -> Result<Document, Option<Key>> {
     let spec = view.mapping.spec();
     let mut cells: Vec<(String, Cell)> = spec.key.iter().cloned().zip(key.iter().cloned()).collect();
-    if let Some((name, version)) = view.table.version_column.clone().zip(version) {
-        cells.push((name, version));
+    for (name, cell) in columns {
+        if !cells.iter().any(|(known, _)| *known == name) {
+            cells.push((name, cell));
+        }
     }
     if let Some(document) = &spec.document {
         cells.push((document.clone(), Cell::Text("{}".to_owned())));
@@ -133,15 +144,20 @@ fn document_of(view: &View<'_>, key: &[Cell], version: Option<Cell>) -> Result<D
 }
 
 fn key_of(view: &View<'_>, key: &[Cell]) -> Option<Key> {
-    match document_of(view, key, None) {
+    match document_of(view, key, []) {
         Ok(document) => Some(document.entry.key),
         Err(key) => key,
     }
 }
 
-/// The version before the change; `None` if the version is no column, or held something else.
-fn old_version(view: &View<'_>, key: &[Cell], old: Cell) -> Option<Version> {
-    // Without a version field every version is 0, as it is in rows.
-    let known = view.table.version_column.is_some() || view.mapping.spec().version.is_none();
-    known.then(|| document_of(view, key, Some(old)).ok().map(|document| document.entry.version)).flatten()
+/// What the row was before the change; `None` if version or expiry is no column, or held something else.
+fn old_row(view: &View<'_>, key: &[Cell], version: Cell, expiry: Cell) -> Option<LastSeen> {
+    let (spec, table) = (view.mapping.spec(), view.table);
+    // Without a version field every version is 0, as it is in rows; without an expiry field nothing expires.
+    let told = (table.version_column.is_some() || spec.version.is_none())
+        && (table.expiry_column.is_some() || spec.expiry.is_none());
+    let version = table.version_column.clone().map(|name| (name, version));
+    let expiry = table.expiry_column.clone().map(|name| (name, expiry));
+    let document = told.then(|| document_of(view, key, version.into_iter().chain(expiry)).ok()).flatten()?;
+    Some(LastSeen { version: document.entry.version, expiry: document.entry.expiry })
 }

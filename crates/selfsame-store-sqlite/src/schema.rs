@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use selfsame_core::Mapping;
+use selfsame_core::{Mapping, TimeField};
 use selfsame_store::StoreError;
 
 use crate::fault::Outcome;
@@ -35,6 +35,8 @@ pub(crate) struct Table {
     pub(crate) evicts_other_keys: bool,
     /// The column, if it is one, that holds the version.
     pub(crate) version_column: Option<String>,
+    /// The column, if it is one, that holds the expiry.
+    pub(crate) expiry_column: Option<String>,
     /// Foreign keys that refer to the table.
     pub(crate) references: Vec<Reference>,
     /// Whether the `_selfsame_*` tables and triggers are there.
@@ -122,12 +124,11 @@ impl Table {
         let columns = row_columns(&declared, mapping);
         let key = key_columns(connection, &declared, &columns, &key_index, key_names)?;
         let evicts_other_keys = !constraints.iter().all(|constraint| constraint.implies_key(key_names));
-        let version_column = mapping
-            .spec()
-            .version
-            .as_ref()
-            .map(|version| version.field.clone())
-            .filter(|field| declared.column(field).is_some());
+        let column_of = |field: Option<&TimeField>| {
+            field.map(|field| field.field.clone()).filter(|field| declared.column(field).is_some())
+        };
+        let version_column = column_of(mapping.spec().version.as_ref());
+        let expiry_column = column_of(mapping.spec().expiry.as_ref());
         let references = references(connection, &declared)?;
         let mut table = Table {
             rowid: rowid_name(&declared),
@@ -137,6 +138,7 @@ impl Table {
             key_index,
             evicts_other_keys,
             version_column,
+            expiry_column,
             references,
             setup: SetupState::default(),
         };

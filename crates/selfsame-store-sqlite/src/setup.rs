@@ -26,6 +26,10 @@ pub(crate) mod operation {
     pub(crate) const CUT: &str = "cut";
 }
 
+/// The column of `_selfsame_changes` for the expiry of the row before. What was recorded without it, by triggers that
+/// did not know it, is no expiry, and the row is not told.
+const OLD_EXPIRY: &str = "old_expiry DEFAULT x''";
+
 /// Beyond these, integers and floats of one SQL value may differ as decimals.
 const EXACT_FLOATS: &str = "BETWEEN -9007199254740992 AND 9007199254740992";
 
@@ -38,6 +42,8 @@ pub(crate) struct SetupState {
     pub(crate) lacks: Option<String>,
     /// Triggers on the table that are named like ours but are not, after a renaming, say.
     stale: Vec<String>,
+    /// Whether `_selfsame_changes` was made without a column for the expiry.
+    without_expiry: bool,
 }
 
 impl SetupState {
@@ -59,6 +65,7 @@ impl SetupState {
         if has_meta {
             check_format(connection)?;
         }
+        let without_expiry = has("_selfsame_changes") && !tells_expiry(connection)?;
         let expected = triggers_of(table);
         let missing_table =
             ["_selfsame_meta", "_selfsame_origin", "_selfsame_changes"].into_iter().find(|name| !has(name));
@@ -72,9 +79,10 @@ impl SetupState {
             .collect::<Vec<_>>();
         let lacks = missing_table
             .map(|name| format!("table `{name}`"))
+            .or(without_expiry.then(|| "column `_selfsame_changes.old_expiry`".to_owned()))
             .or(missing_trigger.map(|(name, _)| format!("trigger `{name}` as it should be")))
             .or(stale.first().map(|name| format!("the removal of trigger `{name}`")));
-        Ok(SetupState { has_meta, lacks, stale })
+        Ok(SetupState { has_meta, lacks, stale, without_expiry })
     }
 
     /// An error for callers that cannot go on without the setup.
@@ -88,6 +96,11 @@ impl SetupState {
             ))),
         }
     }
+}
+
+fn tells_expiry(connection: &Connection) -> Outcome<bool> {
+    let sql = "SELECT count(*) FROM pragma_table_info('_selfsame_changes') WHERE name = 'old_expiry'";
+    Ok(connection.query_row(sql, [], |row| row.get::<_, i64>(0))? > 0)
 }
 
 fn check_format(connection: &Connection) -> Outcome<()> {
@@ -200,12 +213,16 @@ INSERT OR REPLACE INTO _selfsame_meta (name, value) VALUES ('change_retention_ro
 CREATE TABLE IF NOT EXISTS _selfsame_origin (
   seq INTEGER PRIMARY KEY, repair TEXT NOT NULL UNIQUE, marker TEXT NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS _selfsame_changes (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT NULL, op TEXT NOT NULL, {keys}, old_version, origin TEXT);
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT NULL, op TEXT NOT NULL, {keys}, old_version, origin TEXT,
+  {OLD_EXPIRY});
 INSERT INTO _selfsame_changes (tbl, op) SELECT {text}, '{cut}'
   WHERE EXISTS (SELECT 1 FROM {name}) OR EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = '_selfsame_changes');
 ",
         cut = operation::CUT,
     );
+    if table.setup.without_expiry {
+        script += &format!("ALTER TABLE _selfsame_changes ADD COLUMN {OLD_EXPIRY};\n");
+    }
     let triggers = triggers_of(table);
     for trigger in triggers.iter().map(|(name, _)| name).chain(&table.setup.stale) {
         script += &format!("DROP TRIGGER IF EXISTS {};\n", identifier(trigger));
@@ -226,16 +243,18 @@ pub(crate) fn key_column(place: usize) -> String {
 fn triggers_of(table: &Table) -> [(String, String); 3] {
     let values =
         |row: &str| list(table.key.iter().map(|column| format!("{row}.{}", identifier(&column.name))));
-    let version = |row: &str| match &table.version_column {
+    let held = |column: &Option<String>, row: &str| match column {
         Some(column) => format!("{row}.{}", identifier(column)),
         None => "NULL".to_owned(),
     };
+    let old =
+        |row: &str| format!("{}, {}", held(&table.version_column, row), held(&table.expiry_column, row));
     let text = literal(&table.name);
-    let record = |operation: &str, key_of: &str, old_version: &str, condition: &str| {
+    let record = |operation: &str, key_of: &str, old: &str, condition: &str| {
         let keys = list((1..=table.key.len()).map(key_column));
         format!(
-            "  INSERT INTO _selfsame_changes (tbl, op, {keys}, old_version, origin) SELECT {text}, {operation}, {}, \
-             {old_version}, (SELECT value FROM _selfsame_meta WHERE name = 'writing'){condition};\n",
+            "  INSERT INTO _selfsame_changes (tbl, op, {keys}, old_version, old_expiry, origin) SELECT {text}, \
+             {operation}, {}, {old}, (SELECT value FROM _selfsame_meta WHERE name = 'writing'){condition};\n",
             values(key_of),
         )
     };
@@ -252,16 +271,17 @@ fn triggers_of(table: &Table) -> [(String, String); 3] {
         })
         .collect();
     let rekeyed = rekeyed.join(" OR ");
+    let nothing = "NULL, NULL";
     let (insert, update, delete) = (operation::INSERT, operation::UPDATE, operation::DELETE);
     let bodies = [
-        (insert, record(&literal(insert), "NEW", "NULL", "")),
+        (insert, record(&literal(insert), "NEW", nothing, "")),
         (
             update,
-            record(&literal(delete), "OLD", &version("OLD"), &format!(" WHERE {rekeyed}"))
-                + &record(&literal(insert), "NEW", "NULL", &format!(" WHERE {rekeyed}"))
-                + &record(&literal(update), "NEW", &version("OLD"), &format!(" WHERE NOT ({rekeyed})")),
+            record(&literal(delete), "OLD", &old("OLD"), &format!(" WHERE {rekeyed}"))
+                + &record(&literal(insert), "NEW", nothing, &format!(" WHERE {rekeyed}"))
+                + &record(&literal(update), "NEW", &old("OLD"), &format!(" WHERE NOT ({rekeyed})")),
         ),
-        (delete, record(&literal(delete), "OLD", &version("OLD"), "")),
+        (delete, record(&literal(delete), "OLD", &old("OLD"), "")),
     ];
     bodies.map(|(operation, body)| {
         let name = format!("_selfsame_{operation}_{}", table.name);

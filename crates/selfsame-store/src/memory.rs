@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use selfsame_core::{
-    Document, Key, KeyAs, Mapping, MappingSpec, OriginMarker, Reader, RepairId, Row, Unreadable,
+    Document, Key, KeyAs, LastSeen, Mapping, MappingSpec, OriginMarker, Reader, RepairId, Row, Unreadable,
     UnreadableReason, Writer,
 };
 
@@ -230,9 +230,10 @@ impl Table {
             },
             None => (ChangeKind::Delete, self.rows.remove(&place)),
         };
-        let old_version = old.and_then(|row| mapping.document(row, "").ok()).map(|old| old.entry.version);
+        let old = old.and_then(|row| mapping.document(row, "").ok());
+        let old = old.map(|old| LastSeen { version: old.entry.version, expiry: old.entry.expiry });
         let position = FeedPosition(self.feed_start + self.feed.len() as u64 + 1);
-        let change = |key| Change { position, key, kind, old_version, origin: origin.cloned() };
+        let change = |key| Change { position, key, kind, old, origin: origin.cloned() };
         self.feed.push(key.map(change));
     }
 }

@@ -1,7 +1,7 @@
 //! The port itself.
 
 use async_trait::async_trait;
-use selfsame_core::{Document, Key, OriginMarker, Row, RowDigest, ShardId, Unreadable, Version};
+use selfsame_core::{Document, Key, LastSeen, OriginMarker, Row, RowDigest, ShardId, Unreadable};
 
 /// One replica.
 ///
@@ -236,8 +236,8 @@ pub struct Change {
     pub key: Key,
     /// What happened.
     pub kind: ChangeKind,
-    /// The version of the row before the change, where the feed knows it.
-    pub old_version: Option<Version>,
+    /// Version and expiry of the row before the change, where the feed tells both.
+    pub old: Option<LastSeen>,
     /// The marker, if a repair made the change.
     pub origin: Option<OriginMarker>,
 }

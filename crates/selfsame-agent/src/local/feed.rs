@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use selfsame_core::{Evidence, Key, LastSeen, Version};
+use selfsame_core::{Evidence, Key};
 use selfsame_journal::{LedgerStep, Memory};
 use selfsame_store::{Change, ChangeKind, Changes, FeedPosition, PageSize};
 
-use super::ledger::last_seen;
 use super::replica::LocalReplica;
 use crate::blocking::blocking;
 use crate::peer::PeerError;
@@ -55,7 +54,7 @@ impl LocalReplica {
         // What a repair did says nothing about what clients want.
         for change in changes.changes.iter().filter(|change| change.origin.is_none()) {
             match change.kind {
-                ChangeKind::Delete => steps.extend(self.deleted(change)?),
+                ChangeKind::Delete => steps.extend(self.deleted(change)),
                 ChangeKind::Insert | ChangeKind::Update => {
                     written.insert(change.key.clone());
                 }
@@ -69,29 +68,10 @@ impl LocalReplica {
         Ok(known.map(|(key, _)| key).collect())
     }
 
-    fn deleted(&self, change: &Change) -> Result<Option<LedgerStep>, PeerError> {
+    /// The memory of a client's delete, if the feed tells what was deleted: a sweep of what has expired is none.
+    fn deleted(&self, change: &Change) -> Option<LedgerStep> {
+        let tombstone = Evidence::Feed(change.old).tombstone(self.moment())?;
         let key_digest = self.fingerprinter().key_digest(&change.key);
-        let seen = match change.old_version {
-            Some(version) => self.deleted_row(&key_digest, version)?,
-            None => None,
-        };
-        let tombstone = Evidence::Feed(seen).tombstone(self.moment());
-        Ok(tombstone
-            .map(|tombstone| LedgerStep::Gone(Memory { key_digest, key: change.key.clone(), tombstone })))
-    }
-
-    /// What is known of the row that was deleted. A sweep of what has expired is no deletion, so that the expiry
-    /// must be known where there is one: from the index, if that held the version.
-    fn deleted_row(
-        &self,
-        key_digest: &selfsame_core::KeyDigest,
-        version: Version,
-    ) -> Result<Option<LastSeen>, PeerError> {
-        if self.parts.mapping.spec().expiry.is_none() {
-            return Ok(Some(LastSeen { version, expiry: None }));
-        }
-        let entry = self.index().and_then(|index| index.entry(key_digest));
-        let entry = entry.map_err(|error| self.index_failed(&error))?;
-        Ok(entry.map(|(_, entry)| last_seen(&entry)).filter(|seen| seen.version == version))
+        Some(LedgerStep::Gone(Memory { key_digest, key: change.key.clone(), tombstone }))
     }
 }

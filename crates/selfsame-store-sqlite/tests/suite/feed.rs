@@ -1,17 +1,12 @@
 //! The change feed.
 
 use crate::support::*;
-use selfsame_core::{Cell, Key, MappingSpec, OriginMarker, Version};
-use selfsame_store::{Change, ChangeKind, Expected, FeedPosition, PageSize, Store, WriteOutcome};
-use selfsame_store_sqlite::{SqliteOptions, SqliteStore};
+use selfsame_core::{Cell, Key, LastSeen, MappingSpec, OriginMarker, Version, WallMicros};
+use selfsame_store::{Change, ChangeKind, Expected, FeedPosition, PageSize, Store, StoreError, WriteOutcome};
+use selfsame_store_sqlite::{Setup, SqliteOptions, SqliteStore};
 
 fn told(change: &Change) -> (String, ChangeKind, Option<i64>, bool) {
-    (
-        change.key.to_string(),
-        change.kind,
-        change.old_version.map(|Version(version)| version),
-        change.origin.is_some(),
-    )
+    (change.key.to_string(), change.kind, change.old.map(|old| old.version.0), change.origin.is_some())
 }
 
 #[tokio::test]
@@ -220,13 +215,78 @@ async fn versions_that_are_no_column_are_unknown_and_unreadable_ones_too() {
     let file = File::new(DOCUMENTS);
     let store = file.store(documents()).await;
     file.execute("INSERT INTO t VALUES (1, '{\"updated_at\":5}'); DELETE FROM t");
-    assert_eq!(changes(&store, 0).await.changes[1].old_version, None);
+    assert_eq!(changes(&store, 0).await.changes[1].old, None);
 
     let file = File::new("CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT, updated_at)");
     let store = file.store(documents()).await;
     file.execute("INSERT INTO t VALUES (1, '{}', 5), (2, '{}', 'soon'), (3, '{}', NULL); DELETE FROM t");
-    let old: Vec<_> = changes(&store, 0).await.changes[3..].iter().map(|change| change.old_version).collect();
-    assert_eq!(old, [Some(Version(5000)), None, Some(Version(0))]);
+    let old: Vec<_> = changes(&store, 0).await.changes[3..].iter().map(|change| change.old).collect();
+    let at = |version| Some(LastSeen { version: Version(version), expiry: None });
+    assert_eq!(old, [at(5000), None, at(0)]);
+}
+
+/// What the feed tells of the rows that are there and deleted at once.
+async fn deleted(file: &File, spec: MappingSpec) -> Vec<Option<LastSeen>> {
+    let store = file.store(spec).await;
+    let before = changes(&store, 0).await.next;
+    file.execute("DELETE FROM t");
+    let feed = store.changes(before, ALL).await.unwrap();
+    feed.changes.iter().map(|change| change.old).collect()
+}
+
+#[tokio::test]
+async fn the_expiry_of_what_was_deleted_is_told_as_rows_tell_it() {
+    let expiring = || MappingSpec { expiry: millis("ends"), ..columns() };
+    let file = File::new("CREATE TABLE t (id INTEGER PRIMARY KEY, updated_at, ends)");
+    file.execute("INSERT INTO t VALUES (1, 5, 7), (2, 5, NULL), (3, 5, 'soon'), (4, 5, x''), (5, NULL, 8)");
+    let told = |version, expiry: Option<i64>| {
+        Some(LastSeen { version: Version(version), expiry: expiry.map(WallMicros) })
+    };
+    let deleted_rows = deleted(&file, expiring()).await;
+    assert_eq!(deleted_rows, [told(5000, Some(7000)), told(5000, None), None, None, told(0, Some(8000))]);
+
+    // A member of a document is not looked for.
+    let file = File::new(DOCUMENTS);
+    file.execute("INSERT INTO t VALUES (1, '{\"ends\":5}')");
+    let inside = MappingSpec { version: None, expiry: millis("ends"), ..documents() };
+    assert_eq!(deleted(&file, inside).await, [None]);
+}
+
+#[tokio::test]
+async fn what_was_recorded_without_an_expiry_is_no_proof_and_the_column_is_added() {
+    let expiring = || MappingSpec { expiry: millis("ends"), ..columns() };
+    let file = File::new("CREATE TABLE t (id INTEGER PRIMARY KEY, updated_at, ends)");
+    file.store(expiring()).await;
+    // As an earlier version left it: no column, and triggers that do not write it.
+    let client = file.client();
+    let triggers: Vec<(String, String)> = client
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for (name, sql) in &triggers {
+        assert!(sql.contains(", old_expiry"), "{sql}");
+        let without = [(", old_expiry", ""), (", NULL, NULL", ", NULL"), (", OLD.\"ends\"", "")];
+        let old = without.iter().fold(sql.clone(), |sql, (part, instead)| sql.replace(part, instead));
+        client.execute_batch(&format!("DROP TRIGGER \"{name}\"; {old}")).unwrap();
+    }
+    client.execute_batch("ALTER TABLE _selfsame_changes DROP COLUMN old_expiry").unwrap();
+    client.execute_batch("INSERT INTO t VALUES (1, 5, 7), (2, 5, NULL); DELETE FROM t").unwrap();
+
+    let options = SqliteOptions { setup: Setup::Manual, ..file.options(expiring()) };
+    match SqliteStore::open(options).await {
+        Err(StoreError::Schema(why)) => assert!(why.contains("old_expiry"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let store = file.store(expiring()).await;
+    let old = |changes: &[Change]| changes.iter().map(|change| change.old).collect::<Vec<_>>();
+    assert_eq!(old(&changes(&store, 0).await.changes), [None; 4]);
+    let after = changes(&store, 4).await.next;
+    file.execute("INSERT INTO t VALUES (3, 5, 7); DELETE FROM t");
+    let told = LastSeen { version: Version(5000), expiry: Some(WallMicros(7000)) };
+    assert_eq!(old(&store.changes(after, ALL).await.unwrap().changes), [None, Some(told)]);
 }
 
 #[tokio::test]
