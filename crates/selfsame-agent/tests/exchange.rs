@@ -3,6 +3,8 @@
 
 mod world;
 
+use std::collections::BTreeSet;
+
 use selfsame_agent::exchange::report::{Outcome, PlanReason};
 use selfsame_agent::exchange::{Approval, Mandate};
 use selfsame_agent::settings::{BrakeSettings, CollectionSettings};
@@ -249,7 +251,7 @@ async fn an_approval_repairs_what_was_approved_and_is_honest_about_the_rest() {
     let planned = world.dry_run().await;
     let approval = Approval {
         run: planned.run,
-        keys: vec![Key::integer(1000)],
+        keys: BTreeSet::from([Key::integer(1000)]),
         repairs: items(&planned).iter().filter_map(|item| item.repair).collect(),
     };
     world.stores[0].put(row(2000, 200, "{}"));
@@ -271,7 +273,7 @@ async fn an_approved_row_that_changed_returns_to_the_plan() {
     let planned = world.dry_run().await;
     let approval = Approval {
         run: planned.run,
-        keys: vec![Key::integer(1000)],
+        keys: BTreeSet::from([Key::integer(1000)]),
         repairs: items(&planned).iter().filter_map(|item| item.repair).collect(),
     };
     world.stores[0].put(row(1000, 300, r#"{"name":"changed"}"#));
