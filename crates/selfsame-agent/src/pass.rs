@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt, stream};
-use selfsame_core::{AgentName, Epoch, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros};
+use selfsame_core::{
+    AgentName, CollectionName, Epoch, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
+};
 use selfsame_journal::Journal;
 use selfsame_wire::message::{
     Claim, CollectionHello, CompleteRequest, Hello, Root, RootsRequest, ScanRequest, ScanState,
 };
-
 use tokio::time::Instant;
 
 use crate::claim::{Claimant, Claimed, Unclaimed};
@@ -307,7 +308,7 @@ fn superseded(claims: &Claims, shards: &[ShardReport]) -> Vec<(ShardId, Epoch)> 
 }
 
 /// What two agents do not agree on, if anything.
-fn disagreement(ours: &Hello, theirs: &Hello, name: &selfsame_core::CollectionName) -> Option<&'static str> {
+fn disagreement(ours: &Hello, theirs: &Hello, name: &CollectionName) -> Option<&'static str> {
     let find = |hello: &'_ Hello| -> Option<CollectionHello> {
         hello.collections.iter().find(|collection| collection.name == *name).cloned()
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use selfsame_core::{Evidence, Key, LastSeen, Version};
+use selfsame_core::{Evidence, Key, KeyDigest, LastSeen, Version};
 use selfsame_journal::{LedgerStep, Memory};
 use selfsame_store::{Change, ChangeKind, Changes, FeedPosition, PageSize};
 
@@ -82,11 +82,7 @@ impl LocalReplica {
 
     /// What is known of the row that was deleted. A sweep of what has expired is no deletion, so that the expiry
     /// must be known where there is one: from the index, if that held the version.
-    fn deleted_row(
-        &self,
-        key_digest: &selfsame_core::KeyDigest,
-        version: Version,
-    ) -> Result<Option<LastSeen>, PeerError> {
+    fn deleted_row(&self, key_digest: &KeyDigest, version: Version) -> Result<Option<LastSeen>, PeerError> {
         if self.parts.mapping.spec().expiry.is_none() {
             return Ok(Some(LastSeen { version, expiry: None }));
         }
