@@ -16,21 +16,9 @@ use selfsame_journal::Completion;
 use selfsame_wire::message::*;
 use tokio::time::Instant;
 use world::faulty::{Asked, PeerFault, overheard, with_fault};
-use world::{NOW, World, collection_settings, items, row};
+use world::{NOW, World, collection_settings, filled, filled_with, items, row};
 
 const SHARD: ShardId = ShardId(2);
-
-fn filled(count: i64) -> World {
-    filled_with(count, collection_settings())
-}
-
-fn filled_with(count: i64, collection: CollectionSettings) -> World {
-    let world = World::with(collection);
-    for id in 0..count {
-        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
-    }
-    world
-}
 
 fn epoch(counter: u64, agent: &str) -> Epoch {
     Epoch { counter, agent: agent.parse().unwrap() }

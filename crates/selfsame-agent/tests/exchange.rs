@@ -10,19 +10,7 @@ use selfsame_agent::exchange::{Approval, Mandate};
 use selfsame_agent::settings::{BrakeSettings, CollectionSettings};
 use selfsame_core::{Cause, Key, ShardVerdict, UnknownReason};
 use selfsame_store::{Call, Fault};
-use world::{NOW, World, collection_settings, expiring_row, items, row};
-
-fn filled(count: i64) -> World {
-    filled_with(count, collection_settings())
-}
-
-fn filled_with(count: i64, collection: CollectionSettings) -> World {
-    let world = World::with(collection);
-    for id in 0..count {
-        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
-    }
-    world
-}
+use world::{NOW, collection_settings, expiring_row, filled, filled_with, items, row};
 
 #[tokio::test(start_paused = true)]
 async fn equal_replicas_are_in_sync_as_of_their_oldest_scan() {

@@ -118,6 +118,19 @@ pub fn expiring_row(id: i64, version: i64, expires: Option<i64>, body: &str) -> 
     ])
 }
 
+/// A world whose stores all hold so many documents.
+pub fn filled(count: i64) -> World {
+    filled_with(count, collection_settings())
+}
+
+pub fn filled_with(count: i64, collection: CollectionSettings) -> World {
+    let world = World::with(collection);
+    for id in 0..count {
+        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
+    }
+    world
+}
+
 impl World {
     pub fn with(collection: CollectionSettings) -> World {
         let data = tempfile::tempdir().unwrap();
