@@ -42,7 +42,8 @@ pub struct PassRequest {
     pub slot: Slot,
     /// The shards, ascending.
     pub shards: Vec<ShardId>,
-    /// Scan every replica before; a scan that began at or after this instant will do.
+    /// Scan every replica before. To agents this is the request's name: a scan will do that began after they first heard
+    /// it.
     pub scan_since: Option<WallMicros>,
 }
 

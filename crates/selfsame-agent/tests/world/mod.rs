@@ -16,7 +16,7 @@ use selfsame_agent::assembly::{AgentParts, Attached, assemble};
 use selfsame_agent::clock::Clock;
 use selfsame_agent::exchange::report::{Item, PassReport, PlanReason};
 use selfsame_agent::exchange::{Exchange, Mandate, Member};
-use selfsame_agent::local::{LocalAgent, Starter};
+use selfsame_agent::local::{LocalAgent, LocalReplica, Starter};
 use selfsame_agent::pass::{Pass, PassRequest};
 use selfsame_agent::peer::{Peer, PeerError};
 use selfsame_agent::progress::Silent;
@@ -57,6 +57,7 @@ pub struct World {
     pub faults: Vec<Arc<ScriptedFaults>>,
     pub agents: Vec<Arc<LocalAgent>>,
     pub journals: Vec<Arc<Journal>>,
+    pub replicas: Vec<Arc<LocalReplica>>,
     pub clock: Arc<TestClock>,
     pub fleet: Arc<FleetSettings>,
     _data: TempDir,
@@ -155,7 +156,7 @@ impl World {
         });
         let clock = Arc::new(TestClock(Mutex::new(NOW)));
         let (mut stores, mut faults, mut agents, mut journals) = (vec![], vec![], vec![], vec![]);
-        let mut interruptions = Vec::new();
+        let (mut interruptions, mut replicas) = (Vec::new(), Vec::new());
         let collection = &fleet.collections[0];
         for (agent, replica) in fleet.agents.iter().zip(&collection.replicas) {
             let mapping = fleet.mapping(&collection.name, replica).unwrap();
@@ -193,6 +194,7 @@ impl World {
             faults.push(script);
             agents.push(assembled.agent);
             journals.push(assembled.journal);
+            replicas.extend(assembled.replicas);
         }
         World {
             interruptions,
@@ -200,6 +202,7 @@ impl World {
             faults,
             agents,
             journals,
+            replicas,
             clock,
             fleet,
             _data: data,
