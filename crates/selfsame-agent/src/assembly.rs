@@ -1,5 +1,7 @@
 //! Putting an agent together: journal and indexes in its data directory, a replica for each attached store.
 
+mod data_directory;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,7 +99,7 @@ pub struct Assembled {
 /// Opens journal and indexes. Blocking. A damaged index is set aside and built anew by the next scan; a damaged
 /// journal is an error, for nothing else remembers what it held.
 pub fn assemble(parts: AgentParts) -> Result<Assembled, AssemblyError> {
-    std::fs::create_dir_all(&parts.data)
+    data_directory::prepare(&parts.data)
         .map_err(|error| AssemblyError::Data { path: parts.data.clone(), error })?;
     let options =
         JournalOptions { before_images: parts.fleet.journal.before_images, ..JournalOptions::default() };

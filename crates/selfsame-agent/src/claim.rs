@@ -1,8 +1,8 @@
 //! The owner as a claimant: an epoch for each shard that a majority of the configured voters granted.
 //!
-//! In two rounds. The first only asks, so that a claimant that comes too late, or is alone, fences nobody out. The
-//! second claims what a majority would grant. A claim that gets no majority is released: otherwise two claimants that
-//! each hold a part of the voters would keep each other away for ever.
+//! In rounds of steps. The first step only asks, so that a claimant that comes too late, or is alone, fences nobody out;
+//! the next ones claim what a majority would grant. A claim that gets no majority is released, and tried again in another
+//! round: otherwise two claimants that each hold a part of the voters would keep each other away for ever.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -17,10 +17,13 @@ use selfsame_wire::message::{Ballot, BallotRequest, BallotStep};
 use crate::blocking::blocking;
 use crate::peer::Peer;
 
-/// Claims of which nobody got a majority are tried again this often.
+/// So many rounds at most: claims of which nobody got a majority are tried again three times. A guess.
 const ROUNDS: usize = 4;
 
-/// The longest pause before that. A guess: many round trips between agents.
+/// The steps of a round: what is superseded at the first claim is claimed once more, above.
+const STEPS: [BallotStep; 3] = [BallotStep::Ask, BallotStep::Claim, BallotStep::Claim];
+
+/// The longest pause before another round. A guess: many round trips between agents.
 const PAUSE_MAX_MILLIS: u64 = 300;
 
 /// A shard that was claimed.
@@ -59,7 +62,7 @@ pub(crate) struct Claimant<'a> {
     pub(crate) journal: &'a Arc<Journal>,
 }
 
-/// Shards to claim, each above the epoch beside it.
+/// Shards to claim, each under a new epoch above the one beside it.
 type Wanted = Vec<(ShardId, Option<Epoch>)>;
 
 impl Claimant<'_> {
@@ -71,7 +74,7 @@ impl Claimant<'_> {
         }
         let mut answers: BTreeMap<_, _> = shards.iter().map(refused(UnknownReason::NoMajority)).collect();
         let mut wanted: Wanted = shards.iter().map(|shard| (*shard, None)).collect();
-        for round in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             let split = match self.round(wanted, &mut answers).await {
                 Ok(split) if split.is_empty() => break,
                 Ok(split) => split,
@@ -82,31 +85,49 @@ impl Claimant<'_> {
             };
             let claims = split.len();
             tracing::debug!(collection = %self.collection, run = %self.run, round, claims, "votes were split");
+            if round == ROUNDS {
+                break;
+            }
             tokio::time::sleep(self.pause(&split)).await;
             wanted = split.into_iter().map(|(shard, epoch)| (shard, Some(epoch))).collect();
         }
         answers
     }
 
-    /// Asks, claims, and gives back the claims of which each claimant got too few.
+    /// Asks, claims, and gives back the claims of which each claimant got too few. All that were made in vain are
+    /// released, however the round ends.
     async fn round(
+        &self,
+        wanted: Wanted,
+        answers: &mut BTreeMap<ShardId, Result<Claimed, Unclaimed>>,
+    ) -> Result<Vec<(ShardId, Epoch)>, JournalError> {
+        let mut in_vain = Vec::new();
+        let split = self.steps(wanted, answers, &mut in_vain).await;
+        self.release(in_vain).await;
+        split
+    }
+
+    /// The steps of a round. `in_vain` gets the claims that were not won: some voters may have granted them.
+    async fn steps(
         &self,
         mut wanted: Wanted,
         answers: &mut BTreeMap<ShardId, Result<Claimed, Unclaimed>>,
+        in_vain: &mut Vec<(ShardId, Epoch)>,
     ) -> Result<Vec<(ShardId, Epoch)>, JournalError> {
-        let (mut split, mut in_vain) = (Vec::new(), Vec::new());
-        for step in [BallotStep::Ask, BallotStep::Claim, BallotStep::Claim] {
-            if wanted.is_empty() {
+        let (mut split, mut granted) = (Vec::new(), Vec::new());
+        for step in STEPS {
+            // What would be granted is claimed under the epoch that was asked with: nobody else has it, and if a higher
+            // one was recorded meanwhile, the voters say so.
+            let mut asked = std::mem::take(&mut granted);
+            asked.extend(self.next_epochs(std::mem::take(&mut wanted)).await?);
+            if asked.is_empty() {
                 break;
             }
-            let asked = self.next_epochs(&wanted).await?;
             let ballots = self.ballots(step, &asked).await;
-            wanted = Vec::new();
             for (index, (shard, epoch)) in asked.into_iter().enumerate() {
                 let votes: Vec<&Ballot> = ballots.iter().filter_map(|ballots| ballots.get(index)).collect();
                 let count = self.count(&votes, epoch.clone());
-                let won = matches!(count, Count::Won(_) | Count::Completed);
-                if step == BallotStep::Claim && !won {
+                if step == BallotStep::Claim && !matches!(count, Count::Won(_)) {
                     in_vain.push((shard, epoch.clone()));
                 }
                 match (count, step) {
@@ -116,7 +137,7 @@ impl Claimant<'_> {
                     (Count::Won(claimed), BallotStep::Claim) => {
                         answers.insert(shard, Ok(claimed));
                     }
-                    (Count::Won(_), _) => wanted.push((shard, None)),
+                    (Count::Won(_), _) => granted.push((shard, epoch)),
                     (Count::Again(above), _) => wanted.push((shard, Some(above))),
                     (Count::Lost, BallotStep::Claim) => split.push((shard, epoch)),
                     // Somebody else is at work, or too few are there: no claim of ours is in the way.
@@ -124,7 +145,6 @@ impl Claimant<'_> {
                 }
             }
         }
-        self.release(in_vain).await;
         Ok(split)
     }
 
@@ -174,9 +194,13 @@ impl Claimant<'_> {
         }
     }
 
-    async fn next_epochs(&self, wanted: &Wanted) -> Result<Vec<(ShardId, Epoch)>, JournalError> {
+    /// New epochs, in one sync; none if no shard is wanted.
+    async fn next_epochs(&self, wanted: Wanted) -> Result<Vec<(ShardId, Epoch)>, JournalError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
         let (journal, collection) = (self.journal.clone(), self.collection.clone());
-        let (name, wanted) = (self.name.clone(), wanted.clone());
+        let name = self.name.clone();
         blocking(move || journal.next_epochs(&collection, &wanted, &name)).await
     }
 

@@ -13,10 +13,28 @@ use crate::settings::{CollectionSettings, ReplicaSettings};
 
 /// What two agents must agree in about a collection, in canonical bytes.
 pub(crate) fn of_collection(collection: &CollectionSettings) -> Vec<u8> {
-    let replicas = collection.replicas.iter().map(replica).collect();
-    let value =
-        object([("policy", policy(&collection.policy, collection)), ("replicas", Value::Array(replicas))]);
-    canonical(&value)
+    let CollectionSettings {
+        // It keys the digests.
+        name: _,
+        replicas,
+        policy: rules,
+        // When it is compared, and what is written of what was decided, is each agent's own affair.
+        exchange_every: _,
+        repair: _,
+        first_pass: _,
+        settle: _,
+        coverage_max: _,
+        brakes: _,
+        confirm_keys_max: _,
+        apply_within: _,
+        // So is what it remembers of its own replicas, and for how long, and what it asks of their stores.
+        tombstone_retention: _,
+        feed: _,
+        throttle: _,
+    } = collection;
+    let policy = policy(rules, replicas);
+    let replicas = replicas.iter().map(replica).collect();
+    canonical(&object([("policy", policy), ("replicas", Value::Array(replicas))]))
 }
 
 /// What the entries of an index depend on, apart from the number of shards, by which they are only grouped.
@@ -80,13 +98,13 @@ fn time_field(TimeField { field, unit }: &TimeField) -> Value {
     object([("field", text(field)), ("unit", text(unit))])
 }
 
-fn policy(policy: &Policy, collection: &CollectionSettings) -> Value {
+fn policy(policy: &Policy, replicas: &[ReplicaSettings]) -> Value {
     let Policy { winner, ties, observed_deletes, version_kind, clock_skew_max } = policy;
     let winner = match winner {
         Winner::Newest => text("newest"),
         Winner::Hold => text("hold"),
         Winner::Prefer(ReplicaIndex(index)) => {
-            let node = collection.replicas.get(*index).map(|replica| replica.node.as_str());
+            let node = replicas.get(*index).map(|replica| replica.node.as_str());
             object([("prefer", text(node.unwrap_or_default()))])
         }
     };

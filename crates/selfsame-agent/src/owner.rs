@@ -4,13 +4,12 @@ pub(crate) mod resync;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
-
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use selfsame_core::{
-    AgentName, CollectionName, NodeName, RunId, ShardId, Slot, UnknownReason, WallMicros, owner,
+    AgentName, CollectionName, NodeName, RunId, Schedule, ShardId, Slot, UnknownReason, WallMicros, owner,
 };
 use selfsame_journal::{Journal, PlanId};
 use selfsame_wire::message::{Hello, ScanState, ShardShare, Share, StartRequest};
@@ -221,18 +220,32 @@ impl Owner {
         let run = RunId::of(&self.fleet.name, &collection.name, start.slot);
         let mandate = self.mandate(connections, &collection, start.dry_run).await;
         let pass = self.pass(connections, &collection, mandate, &*share);
-        // A scan that began in the slot will do for all shards of the slot.
-        let since = match (start.slot, collection.schedule()) {
-            (Slot::Scheduled(slot), Some(schedule)) => schedule.start(slot),
-            _ => share.began,
-        };
-        let scan_since = start.scan.then_some(since);
+        let since = || scan_since(start.slot, collection.schedule(), share.began);
+        let scan_since = start.scan.then(since);
         let request = PassRequest { run, slot: start.slot, shards, scan_since };
         let report = self.recorded(connections, &collection, pass, &request, &start).await;
         connections.metrics.observe_pass(&start, &report, self.clock.now());
         share.state.lock().wire_bytes += report.wire_bytes;
         Ok(())
     }
+}
+
+/// The instant by which a run asks for scans. All its owners ask by the same one, if the slot tells it, so that one scan
+/// of a replica will do for all of them. To agents it is a name: whose clock it is of does not matter, nor how far that
+/// one is off.
+fn scan_since(slot: Slot, schedule: Option<Schedule>, began: WallMicros) -> WallMicros {
+    match slot {
+        Slot::Scheduled(slot) => schedule.map_or(began, |schedule| schedule.start(slot)),
+        // Who asks may take any id. One that tells no time has each owner scan by itself.
+        Slot::AdHoc(id) => made_at(id).unwrap_or(began),
+    }
+}
+
+/// When an id was made, if it tells.
+fn made_at(id: Uuid) -> Option<WallMicros> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
+    Some(WallMicros(micros.checked_add(i64::from(nanos) / 1_000)?))
 }
 
 impl Owner {

@@ -8,13 +8,12 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt, stream};
 use selfsame_core::{
-    AgentName, Epoch, NodeName, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
+    AgentName, CollectionName, Epoch, NodeName, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
 };
 use selfsame_journal::Journal;
 use selfsame_wire::message::{
     Claim, CollectionHello, CompleteRequest, HeldEqual, Hello, Root, RootsRequest, ScanRequest, ScanState,
 };
-
 use tokio::time::Instant;
 
 use crate::claim::{Claimant, Claimed, Unclaimed};
@@ -43,7 +42,8 @@ pub struct PassRequest {
     pub slot: Slot,
     /// The shards, ascending.
     pub shards: Vec<ShardId>,
-    /// Scan every replica before; a scan that began at or after this instant will do.
+    /// Scan every replica before. To agents this is the request's name: a scan will do that began after they first heard
+    /// it.
     pub scan_since: Option<WallMicros>,
 }
 
@@ -329,7 +329,7 @@ fn superseded(claims: &Claims, shards: &[ShardReport]) -> Vec<(ShardId, Epoch)> 
 }
 
 /// What two agents do not agree on, if anything.
-fn disagreement(ours: &Hello, theirs: &Hello, name: &selfsame_core::CollectionName) -> Option<&'static str> {
+fn disagreement(ours: &Hello, theirs: &Hello, name: &CollectionName) -> Option<&'static str> {
     let find = |hello: &'_ Hello| -> Option<CollectionHello> {
         hello.collections.iter().find(|collection| collection.name == *name).cloned()
     };

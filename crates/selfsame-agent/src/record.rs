@@ -1,6 +1,5 @@
 //! What an owner writes down about its passes, and what it reads there before the next.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use selfsame_core::{
@@ -130,9 +129,9 @@ pub(crate) async fn approval(journal: Arc<Journal>, id: PlanId) -> Result<Approv
                 break;
             }
         }
-        let keys: BTreeSet<_> = items.iter().map(|item| item.key.clone()).collect();
+        let keys = items.iter().map(|item| item.key.clone()).collect();
         let repairs = items.iter().filter_map(|item| item.repair).collect();
-        Ok(Approval { run: id.run, keys: keys.into_iter().collect(), repairs })
+        Ok(Approval { run: id.run, keys, repairs })
     })
     .await
 }

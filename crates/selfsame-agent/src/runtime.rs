@@ -1,6 +1,5 @@
 //! A whole agent: put together, connected, served, and drained.
 
-mod data_directory;
 mod remedy;
 
 use std::collections::BTreeMap;
@@ -87,13 +86,7 @@ impl Runtime {
             tasks: tasks.clone(),
             randomness: parts.randomness,
         };
-        let Assembled { agent, journal, replicas } = blocking(move || {
-            let path = &assembling.data;
-            data_directory::prepare(path)
-                .map_err(|error| AssemblyError::Data { path: path.clone(), error })?;
-            assemble(assembling)
-        })
-        .await?;
+        let Assembled { agent, journal, replicas } = blocking(move || assemble(assembling)).await?;
         let options = ChannelOptions { insecure: parts.fleet.insecure, ..ChannelOptions::default() };
         let peers = peers(&parts.fleet, &parts.name, agent.clone(), &options)?;
         let hello = parts.fleet.hello(&parts.name, &own.nodes);

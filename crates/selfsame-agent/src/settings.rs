@@ -72,7 +72,7 @@ pub struct CollectionSettings {
     pub tombstone_retention: Duration,
     /// Whether the store's change feed is read for deletions, where it has one.
     pub feed: bool,
-    /// Limits beyond which a run becomes a plan.
+    /// Limits beyond which a run's repairs of a shard become a plan.
     pub brakes: BrakeSettings,
     /// Limits of what is asked of each store.
     pub throttle: ThrottleSettings,
@@ -113,14 +113,15 @@ pub enum FirstPass {
     Auto,
 }
 
-/// Limits beyond which a run becomes a plan.
+/// Limits beyond which a replica is held, or a run's repairs of a shard become a plan. Each shard is counted by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BrakeSettings {
     /// The share of a replica's keys, or of a shard's, that may vanish within a day, from 0 to 1.
     pub vanished_share_max: f64,
-    /// The share of a shard's keys that one run may repair, from 0 to 1.
+    /// The share of a shard's keys that one run may repair without a person, from 0 to 1.
     pub repair_share_max: f64,
-    /// The deletes that one run may make.
+    /// The deletes that one run may make in one shard without a person: with several shards it may make that many times
+    /// as many.
     pub deletes_max: u64,
 }
 

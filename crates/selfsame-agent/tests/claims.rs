@@ -14,22 +14,11 @@ use selfsame_agent::settings::{CollectionSettings, FirstPass};
 use selfsame_core::{Epoch, Key, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros};
 use selfsame_journal::Completion;
 use selfsame_wire::message::*;
-use world::faulty::{PeerFault, with_fault};
-use world::{NOW, World, collection_settings, items, row};
+use tokio::time::Instant;
+use world::faulty::{Asked, PeerFault, overheard, with_fault};
+use world::{NOW, World, collection_settings, filled, filled_with, items, row};
 
 const SHARD: ShardId = ShardId(2);
-
-fn filled(count: i64) -> World {
-    filled_with(count, collection_settings())
-}
-
-fn filled_with(count: i64, collection: CollectionSettings) -> World {
-    let world = World::with(collection);
-    for id in 0..count {
-        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
-    }
-    world
-}
 
 fn epoch(counter: u64, agent: &str) -> Epoch {
     Epoch { counter, agent: agent.parse().unwrap() }
@@ -158,6 +147,49 @@ async fn insisting(world: &World, owner: usize, slot: Slot) -> Vec<PassReport> {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     reports
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_be_granted_is_claimed_under_the_epoch_that_was_asked_with() {
+    let world = filled(40);
+    let (slot, asked) = (world.next_slot(), Asked::default());
+    world.pass_by(0, slot, Mandate::Automatic, overheard(&world, &[1], PeerFault::Far, &asked)).await;
+    let asked = asked.lock();
+    let steps: Vec<BallotStep> = asked.iter().map(|(_, request)| request.step).collect();
+    assert_eq!(steps, [BallotStep::Ask, BallotStep::Claim]);
+    assert_eq!(asked[0].1.epochs, asked[1].1.epochs);
+}
+
+/// What another owner is told by a voter that granted what the pass claimed, after a pass in which the other voters
+/// had this fault.
+async fn after_claims_in_vain(fault: PeerFault) -> Ballot {
+    let world = filled(40);
+    let slot = world.next_slot();
+    let report = world.pass_by(0, slot, Mandate::Automatic, with_fault(&world, &[1, 2], fault)).await;
+    assert!(report.shards.iter().all(|shard| shard.epoch.is_none()), "{fault:?}: {report:?}");
+    vote(&world.agents[0], BallotStep::Ask, 1_000, "b").await
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_in_vain_are_released_whatever_came_between() {
+    // Nobody answers; the slot is over; the journal has no epoch above the one that it is told.
+    for fault in [PeerFault::Claimless, PeerFault::Late, PeerFault::Outnumbered] {
+        assert_eq!(after_claims_in_vain(fault).await, GRANTED, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_after_the_last_round() {
+    let world = filled(40);
+    let (slot, asked) = (world.next_slot(), Asked::default());
+    world
+        .pass_by(0, slot, Mandate::Automatic, overheard(&world, &[1, 2], PeerFault::Claimless, &asked))
+        .await;
+    let asked = asked.lock();
+    let claims = asked.iter().filter(|(_, request)| request.step == BallotStep::Claim);
+    assert_eq!(claims.count(), 2 * 4, "four rounds, and two voters that are asked");
+    // The clock stands still unless somebody waits.
+    assert_eq!(asked.last().map(|(at, _)| *at), Some(Instant::now()));
 }
 
 #[tokio::test(start_paused = true)]

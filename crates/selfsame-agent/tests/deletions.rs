@@ -14,20 +14,10 @@ use selfsame_core::{
 };
 use selfsame_store::{Call, Fault};
 use world::faulty::{PeerFault, with_fault};
-use world::{NOW, World, collection_settings, expiring_row, items, row};
+use world::{NOW, World, collection_settings, expiring_row, in_sync, items, row};
 
 fn key() -> Key {
     Key::integer(7)
-}
-
-async fn filled(collection: CollectionSettings) -> World {
-    let world = World::with(collection);
-    for id in 0..60 {
-        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
-    }
-    let report = world.pass().await;
-    assert!(matches!(report.verdict(), ShardVerdict::InSync { .. }));
-    world
 }
 
 fn with_feed() -> CollectionSettings {
@@ -54,7 +44,7 @@ fn outcomes(report: &PassReport) -> Vec<(String, Outcome, Cause)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_one_replica_lost_is_restored_by_the_majority() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     world.stores[2].delete(&key());
     let report = world.pass().await;
     assert_eq!(outcomes(&report), [("node-c".into(), Outcome::Repaired, Cause::Unknown)]);
@@ -64,7 +54,7 @@ async fn a_row_that_one_replica_lost_is_restored_by_the_majority() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deletion_that_reached_the_majority_is_finished() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     world.stores[1].delete(&key());
     world.stores[2].delete(&key());
     let report = world.pass().await;
@@ -75,7 +65,7 @@ async fn a_deletion_that_reached_the_majority_is_finished() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_majority_an_observed_deletion_is_held() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     world.stores[2].delete(&key());
     silence(&world, 1);
     // Whatever pass it is: the first lets the index forget what the ledger remembers.
@@ -91,7 +81,7 @@ async fn without_a_majority_an_observed_deletion_is_held() {
 async fn what_a_repair_restored_is_nobodys_vote() {
     // One replica lost the key and got it back from the majority; then another loses it: the first one's row is a
     // repair's, so that one holder is left against one that lost it.
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     world.stores[2].delete(&key());
     world.pass().await;
     assert_eq!(held_by(&world), [0, 1, 2]);
@@ -106,7 +96,7 @@ async fn what_a_repair_restored_is_nobodys_vote() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clients_delete_in_the_feed_is_certain_and_needs_no_majority() {
-    let world = filled(with_feed()).await;
+    let world = in_sync(with_feed()).await;
     world.stores[1].delete(&key());
     let report = world.pass().await;
     let deleted = |node: &str| (node.to_owned(), Outcome::Repaired, Cause::MissedDelete);
@@ -121,7 +111,7 @@ async fn a_clients_delete_in_the_feed_is_certain_and_needs_no_majority() {
 
 #[tokio::test(start_paused = true)]
 async fn the_feed_tells_of_a_version_that_no_scan_has_seen() {
-    let world = filled(with_feed()).await;
+    let world = in_sync(with_feed()).await;
     world.write_all(&row(7, 200, "{\"name\":\"newer\"}"));
     world.stores[0].delete(&key());
     let report = world.pass().await;
@@ -132,7 +122,7 @@ async fn the_feed_tells_of_a_version_that_no_scan_has_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn certain_memory_is_joined_and_outlives_the_replica_that_saw_it() {
-    let world = filled(with_feed()).await;
+    let world = in_sync(with_feed()).await;
     // The deletion reached one replica while another was away.
     world.stores[1].delete(&key());
     silence(&world, 2);
@@ -147,7 +137,7 @@ async fn certain_memory_is_joined_and_outlives_the_replica_that_saw_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_newer_insert_ends_the_memory_everywhere() {
-    let world = filled(with_feed()).await;
+    let world = in_sync(with_feed()).await;
     world.stores[1].delete(&key());
     world.pass().await;
     world.stores[0].put(row(7, 200, "{}"));
@@ -159,7 +149,7 @@ async fn a_newer_insert_ends_the_memory_everywhere() {
 
 #[tokio::test(start_paused = true)]
 async fn the_same_version_inserted_again_is_held() {
-    let world = filled(with_feed()).await;
+    let world = in_sync(with_feed()).await;
     world.stores[1].delete(&key());
     world.stores[1].put(row(7, 100, "{\"name\":\"7\"}"));
     // All have it again: nothing to decide, whatever is remembered.
@@ -177,7 +167,7 @@ async fn the_same_version_inserted_again_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_that_was_read_just_before_its_deletion_has_not_come_back() {
-    let world = filled(with_feed()).await;
+    let world = in_sync(with_feed()).await;
     // The confirm reads the row; then the client deletes it; then the feed tells of that.
     let (store, gone) = (world.stores[1].clone(), key());
     world.stores[0].put(row(7, 100, "{\"name\":\"flipped\"}"));
@@ -207,7 +197,7 @@ fn marked(id: i64, version: i64, deleted: Option<i64>) -> Row {
 
 #[tokio::test(start_paused = true)]
 async fn a_mark_travels_and_what_was_swept_does_not_come_back() {
-    let world = filled(with_marks()).await;
+    let world = in_sync(with_marks()).await;
     world.stores[0].put(marked(7, 200, Some(NOW)));
     let report = world.pass().await;
     assert_eq!(items(&report).len(), 2, "{report:?}");
@@ -278,7 +268,7 @@ async fn a_policy_decides_where_no_majority_does_if_all_are_heard() {
     for (policy, left) in [(ObservedDeletes::Delete, vec![]), (ObservedDeletes::Restore, vec![0, 1, 2])] {
         let mut collection = collection_settings();
         collection.policy.observed_deletes = policy;
-        let world = filled(collection).await;
+        let world = in_sync(collection).await;
         // Lost, restored by a repair, and lost by another: one against one, the third is nobody's vote.
         world.stores[2].delete(&key());
         world.pass().await;
@@ -294,7 +284,7 @@ async fn a_policy_decides_where_no_majority_does_if_all_are_heard() {
 
 #[tokio::test(start_paused = true)]
 async fn a_table_that_most_replicas_lost_is_not_deleted_from_the_last() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     for store in &world.stores[1..] {
         (0..60).for_each(|id| assert!(store.delete(&Key::integer(id))));
     }
@@ -309,7 +299,7 @@ async fn a_table_that_most_replicas_lost_is_not_deleted_from_the_last() {
 /// A client's delete reaches the target first, where nothing is yet; then the copy comes; then the delete reaches the
 /// sources.
 async fn deleted_while_it_is_copied(settle: Duration) {
-    let world = filled(CollectionSettings { settle, ..collection_settings() }).await;
+    let world = in_sync(CollectionSettings { settle, ..collection_settings() }).await;
     world.stores[0].put(row(1_000, 200, "{}"));
     world.stores[1].put(row(1_000, 200, "{}"));
     let key = Key::integer(1_000);

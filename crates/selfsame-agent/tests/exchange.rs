@@ -3,24 +3,14 @@
 
 mod world;
 
+use std::collections::BTreeSet;
+
 use selfsame_agent::exchange::report::{Outcome, PlanReason};
 use selfsame_agent::exchange::{Approval, Mandate};
 use selfsame_agent::settings::{BrakeSettings, CollectionSettings};
 use selfsame_core::{Cause, Key, ShardVerdict, UnknownReason};
 use selfsame_store::{Call, Fault};
-use world::{NOW, World, collection_settings, expiring_row, items, row};
-
-fn filled(count: i64) -> World {
-    filled_with(count, collection_settings())
-}
-
-fn filled_with(count: i64, collection: CollectionSettings) -> World {
-    let world = World::with(collection);
-    for id in 0..count {
-        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
-    }
-    world
-}
+use world::{NOW, collection_settings, expiring_row, filled, filled_with, items, row};
 
 #[tokio::test(start_paused = true)]
 async fn equal_replicas_are_in_sync_as_of_their_oldest_scan() {
@@ -249,7 +239,7 @@ async fn an_approval_repairs_what_was_approved_and_is_honest_about_the_rest() {
     let planned = world.dry_run().await;
     let approval = Approval {
         run: planned.run,
-        keys: vec![Key::integer(1000)],
+        keys: BTreeSet::from([Key::integer(1000)]),
         repairs: items(&planned).iter().filter_map(|item| item.repair).collect(),
     };
     world.stores[0].put(row(2000, 200, "{}"));
@@ -271,7 +261,7 @@ async fn an_approved_row_that_changed_returns_to_the_plan() {
     let planned = world.dry_run().await;
     let approval = Approval {
         run: planned.run,
-        keys: vec![Key::integer(1000)],
+        keys: BTreeSet::from([Key::integer(1000)]),
         repairs: items(&planned).iter().filter_map(|item| item.repair).collect(),
     };
     world.stores[0].put(row(1000, 300, r#"{"name":"changed"}"#));

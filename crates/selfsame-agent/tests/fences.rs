@@ -18,15 +18,7 @@ use selfsame_wire::message::{
     ApplyItem, ApplyRequest, Authority, Claim, DescendRequest, ElementsRequest, FetchRequest, KeysRequest,
     ReadRequest, Replica, RootsRequest,
 };
-use world::{World, collection_settings, nodes, row};
-
-fn filled(count: i64, collection: CollectionSettings) -> World {
-    let world = World::with(collection);
-    for id in 0..count {
-        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
-    }
-    world
-}
+use world::{World, collection_settings, filled, filled_with, nodes, row};
 
 /// A claim of the key's shard, far above what passes have claimed.
 fn claim(world: &World, counter: u64, owner: &str) -> Claim {
@@ -73,7 +65,7 @@ async fn apply(world: &World, claim: &Claim, number: u8) -> Result<(), PeerError
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_saw_a_higher_epoch_refuses_every_call_of_the_lower() {
-    let world = filled(20, collection_settings());
+    let world = filled(20);
     world.pass().await;
     let agent = &world.agents[0];
     let (lower, higher) = (claim(&world, 1, "b"), claim(&world, 2, "c"));
@@ -130,7 +122,7 @@ async fn an_agent_that_saw_a_higher_epoch_refuses_every_call_of_the_lower() {
 
 #[tokio::test(start_paused = true)]
 async fn repairs_are_applied_under_exactly_the_claim_of_the_last_confirm() {
-    let world = filled(20, collection_settings());
+    let world = filled(20);
     let agent = &world.agents[0];
     let (confirmed, next) = (claim(&world, 1, "b"), claim(&world, 2, "c"));
     let before = world.contents();
@@ -150,7 +142,7 @@ async fn repairs_are_applied_under_exactly_the_claim_of_the_last_confirm() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_does_not_answer_the_reads_is_not_taken_for_empty() {
-    let world = filled(100, collection_settings());
+    let world = filled(100);
     world.pass().await;
     world.stores[0].put(row(1000, 200, "{}"));
     // It gives its roots, and fails when it is asked for keys.
@@ -168,7 +160,7 @@ async fn a_replica_that_does_not_answer_the_reads_is_not_taken_for_empty() {
 async fn a_write_that_arrives_between_the_reads_is_transient_and_nobody_repairs_it() {
     // The scans end within seconds of virtual time; the second read comes an hour later.
     let settle = Duration::from_secs(3600);
-    let world = filled(100, CollectionSettings { settle, ..collection_settings() });
+    let world = filled_with(100, CollectionSettings { settle, ..collection_settings() });
     world.pass().await;
     let new = row(1000, 200, "{}");
     world.stores[..2].iter().for_each(|store| store.put(new.clone()));
@@ -186,7 +178,7 @@ async fn a_write_that_arrives_between_the_reads_is_transient_and_nobody_repairs_
 #[tokio::test(start_paused = true)]
 async fn a_shard_of_which_a_replica_did_not_answer_the_reads_is_never_in_sync() {
     for agreed_by_then in [false, true] {
-        let world = filled(100, collection_settings());
+        let world = filled(100);
         world.pass().await;
         let new = row(1000, 200, "{}");
         world.stores[0].put(new.clone());
@@ -205,7 +197,7 @@ async fn a_shard_of_which_a_replica_did_not_answer_the_reads_is_never_in_sync() 
 #[tokio::test(start_paused = true)]
 async fn a_repair_that_arrives_long_after_its_confirm_is_refused() {
     // The target's machine stood still, and goes on with what was sent to it before.
-    let world = filled(20, collection_settings());
+    let world = filled(20);
     let (agent, claim) = (&world.agents[0], claim(&world, 1, "b"));
     read(agent, &claim, true).await.unwrap();
     tokio::time::advance(Duration::from_secs(30)).await;
@@ -218,7 +210,7 @@ async fn a_repair_that_arrives_long_after_its_confirm_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_set_back_makes_no_scan_superfluous() {
-    let world = filled(20, collection_settings());
+    let world = filled(20);
     world.pass().await;
     // One hour back: the last scan began in the future now.
     *world.clock.0.lock() -= 3_600_000_000;

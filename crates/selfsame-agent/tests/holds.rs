@@ -13,19 +13,9 @@ use selfsame_agent::settings::CollectionSettings;
 use selfsame_core::{Key, ReplicaIndex, ShardVerdict, UnknownReason};
 use selfsame_journal::HoldCause;
 use selfsame_store::{Call, MemoryStore};
-use world::{World, collection_settings, expiring_row, items, row};
+use world::{World, collection_settings, expiring_row, in_sync, items, row};
 
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
-
-async fn filled(collection: CollectionSettings) -> World {
-    let world = World::with(collection);
-    for id in 0..60 {
-        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
-    }
-    let report = world.pass().await;
-    assert!(matches!(report.verdict(), ShardVerdict::InSync { .. }), "{report:?}");
-    world
-}
 
 fn cause(world: &World, at: usize) -> Option<HoldCause> {
     world.replicas[at].held().map(|hold| hold.cause)
@@ -47,13 +37,13 @@ fn assert_held(report: &PassReport) {
     assert_eq!(items(report).len(), 0, "{report:?}");
 }
 
-fn in_sync(report: &PassReport) -> bool {
+fn is_in_sync(report: &PassReport) -> bool {
     matches!(report.verdict(), ShardVerdict::InSync { .. })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_lost_many_rows_is_held_and_nothing_is_deleted_elsewhere() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     lose(&world.stores[2], 0..18);
     for _ in 0..3 {
         assert_held(&world.pass().await);
@@ -67,7 +57,7 @@ async fn a_replica_that_lost_many_rows_is_held_and_nothing_is_deleted_elsewhere(
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_two_replicas_lost_are_not_deleted_from_the_third() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     lose(&world.stores[1], 0..18);
     lose(&world.stores[2], 0..18);
     for _ in 0..2 {
@@ -78,18 +68,18 @@ async fn rows_that_two_replicas_lost_are_not_deleted_from_the_third() {
 
 #[tokio::test(start_paused = true)]
 async fn few_rows_that_vanish_hold_nobody() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     lose(&world.stores[2], 0..3);
     world.pass().await;
     assert_eq!(cause(&world, 2), None);
     assert_eq!(rows(&world), [60, 60, 60], "the majority restored them");
-    assert!(in_sync(&world.pass().await));
+    assert!(is_in_sync(&world.pass().await));
 }
 
 #[tokio::test(start_paused = true)]
 async fn vanishes_add_up_over_scans_within_a_day_and_not_beyond() {
     for (pause, held) in [(DAY / 2, Some(HoldCause::Vanished)), (DAY + 1, None)] {
-        let world = filled(collection_settings()).await;
+        let world = in_sync(collection_settings()).await;
         lose(&world.stores[2], 0..6);
         world.pass().await;
         assert_eq!(cause(&world, 2), None);
@@ -102,7 +92,7 @@ async fn vanishes_add_up_over_scans_within_a_day_and_not_beyond() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_confirm_saw_vanish_counts_with_what_scans_saw() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     lose(&world.stores[2], 0..6);
     world.pass().await;
     // These differ before the pass, and vanish between the scan and the confirm's reads.
@@ -118,7 +108,7 @@ async fn what_a_confirm_saw_vanish_counts_with_what_scans_saw() {
 
 #[tokio::test(start_paused = true)]
 async fn an_emptied_replica_is_held() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     lose(&world.stores[2], 0..60);
     assert_held(&world.pass().await);
     assert_eq!(cause(&world, 2), Some(HoldCause::Emptied));
@@ -127,7 +117,7 @@ async fn an_emptied_replica_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ordinary_bulk_deletion_frees_itself() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     lose(&world.stores[2], 0..18);
     assert_held(&world.pass().await);
     lose(&world.stores[0], 0..18);
@@ -138,7 +128,7 @@ async fn an_ordinary_bulk_deletion_frees_itself() {
     // This one began after all holds, and finds everybody equal.
     assert_held(&world.pass().await);
     assert_eq!((cause(&world, 0), cause(&world, 1), cause(&world, 2)), (None, None, None));
-    assert!(in_sync(&world.pass().await));
+    assert!(is_in_sync(&world.pass().await));
     assert_eq!(rows(&world), [42, 42, 42]);
     // The day's count began anew with the end of the hold.
     lose(&world.stores[2], 20..21);
@@ -163,7 +153,7 @@ async fn what_expired_or_the_feed_tells_holds_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hold_outlives_a_restart() {
-    let mut world = filled(collection_settings()).await;
+    let mut world = in_sync(collection_settings()).await;
     lose(&world.stores[2], 0..18);
     world.pass().await;
     let held = world.replicas[2].held();
@@ -175,13 +165,13 @@ async fn a_hold_outlives_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_taken_back_to_a_copy_is_held_and_needs_a_person() {
-    let mut world = filled(collection_settings()).await;
+    let mut world = in_sync(collection_settings()).await;
     let copy = world.stores[2].backup();
     for id in 0..3 {
         world.write_all(&row(id, 300, "{\"newer\":true}"));
     }
     world.stores.iter().for_each(|store| assert!(store.delete(&Key::integer(9))));
-    assert!(in_sync(&world.pass().await));
+    assert!(is_in_sync(&world.pass().await));
     world.stores[2].restore(&copy);
     world.restart();
     for _ in 0..3 {
@@ -192,13 +182,13 @@ async fn a_store_taken_back_to_a_copy_is_held_and_needs_a_person() {
     assert!(world.replicas[2].release().await.unwrap().is_some());
     world.pass().await;
     assert!(world.all_the_same(), "{:?}", world.contents());
-    assert!(in_sync(&world.pass().await));
+    assert!(is_in_sync(&world.pass().await));
     assert_eq!(cause(&world, 2), None, "the store as it is now is the one that was left");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_taken_back_is_recognised_before_the_next_scan() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     let copy = world.stores[2].backup();
     world.pass().await;
     // The copy lacks what came later; a pass without a scan, and a key that differs, lead to its reads.
@@ -215,24 +205,24 @@ fn roots_request(world: &World) -> selfsame_wire::message::RootsRequest {
 
 #[tokio::test(start_paused = true)]
 async fn many_keys_that_went_back_hold_a_store_whose_counter_did_not() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     for id in 0..20 {
         world.stores[2].put(row(id, 50, "{\"older\":true}"));
     }
     assert_held(&world.pass().await);
     assert_eq!(cause(&world, 2), Some(HoldCause::Restored));
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     for id in 0..3 {
         world.stores[2].put(row(id, 50, "{\"older\":true}"));
     }
     world.pass().await;
     assert_eq!(cause(&world, 2), None);
-    assert!(in_sync(&world.pass().await));
+    assert!(is_in_sync(&world.pass().await));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_newest_version_alone_tells_nothing() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     world.write_all(&row(7, 900, "{}"));
     world.pass().await;
     world.stores[2].put(row(7, 100, "{}"));
@@ -242,7 +232,7 @@ async fn the_newest_version_alone_tells_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn another_store_under_the_same_name_is_held() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     world.stores[2].replace_identity("another");
     assert_held(&world.pass().await);
     assert_eq!(cause(&world, 2), Some(HoldCause::Restored));
@@ -250,7 +240,7 @@ async fn another_store_under_the_same_name_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn merged_a_replica_is_given_back_what_it_lost() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     lose(&world.stores[2], 0..18);
     world.stores[2].put(row(100, 400, "{\"only\":\"here\"}"));
     assert_held(&world.pass().await);
@@ -259,12 +249,12 @@ async fn merged_a_replica_is_given_back_what_it_lost() {
     assert!(world.replicas[2].release().await.unwrap().is_none());
     world.pass().await;
     assert_eq!(rows(&world), [61, 61, 61]);
-    assert!(in_sync(&world.pass().await));
+    assert!(is_in_sync(&world.pass().await));
 }
 
 #[tokio::test(start_paused = true)]
 async fn merged_a_restored_replica_does_not_bring_back_what_was_certainly_deleted() {
-    let world = filled(CollectionSettings { feed: true, ..collection_settings() }).await;
+    let world = in_sync(CollectionSettings { feed: true, ..collection_settings() }).await;
     let copy = world.stores[2].backup();
     world.stores.iter().for_each(|store| assert!(store.delete(&Key::integer(9))));
     world.pass().await;
@@ -290,7 +280,7 @@ fn approval(report: &PassReport) -> Approval {
 
 #[tokio::test(start_paused = true)]
 async fn emptied_a_replica_takes_the_others_word_and_keeps_what_is_written_meanwhile() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     // What only the restored copy has, what it has in an older version, what it lacks, and what is newer there.
     world.stores[2].put(row(100, 400, "{\"only\":\"here\"}"));
     world.stores[2].put(row(101, 400, "{\"only\":\"here\"}"));
@@ -333,7 +323,7 @@ async fn emptied_a_replica_takes_the_others_word_and_keeps_what_is_written_meanw
 
 #[tokio::test(start_paused = true)]
 async fn nobody_takes_the_word_of_a_minority() {
-    let world = filled(collection_settings()).await;
+    let world = in_sync(collection_settings()).await;
     world.stores[2].put(row(100, 400, "{}"));
     world.stores[2].replace_identity("another");
     lose(&world.stores[1], 0..18);

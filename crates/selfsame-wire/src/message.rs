@@ -129,7 +129,7 @@ pub struct HeldEqual {
 pub struct ScanRequest {
     /// The collection.
     pub collection: CollectionName,
-    /// A scan that began at or after this instant will do; an older one is repeated.
+    /// Names the request, and is compared with no clock: a scan will do that began after the agent first heard of it.
     pub since: WallMicros,
 }
 

@@ -64,7 +64,7 @@ pub struct Approval {
     /// The run whose plan it was.
     pub run: selfsame_core::RunId,
     /// The keys of the plan.
-    pub keys: Vec<Key>,
+    pub keys: BTreeSet<Key>,
     /// Each repair by what it does.
     pub repairs: BTreeSet<selfsame_core::RepairId>,
 }

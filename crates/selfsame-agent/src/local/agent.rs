@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use selfsame_core::merkle::NodeHash;
 use selfsame_core::{AgentName, CollectionName, Epoch, Key, KeyPrefix, NodeName, ShardId, UnknownReason};
+use selfsame_index::Index;
 use selfsame_journal::{EpochRecorded, Journal, JournalError};
+use selfsame_wire::limits::FETCH_BYTES_MAX;
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Authority, Ballot, BallotRequest, Claim, CompleteRequest, DescendRequest,
     ElementsReply, ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerAsk, LedgerReply,
@@ -20,8 +22,6 @@ use tokio::time::{Instant, timeout};
 use super::repairing::Warrant;
 use super::replica::{Conclude, LocalReplica};
 use super::voter::{Voter, Ward};
-use selfsame_wire::limits::FETCH_BYTES_MAX;
-
 use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::membership::Membership;
@@ -97,13 +97,15 @@ impl LocalAgent {
         self.parts.replicas.iter().filter(move |replica| replica.parts.collection.name == *collection)
     }
 
-    fn indexed(&self, asked: &Replica) -> Result<&Arc<LocalReplica>, PeerError> {
+    /// The replica and its index, if that still is the one that gave the root. Whoever reads on reads this one: the
+    /// replica's may be opened anew meanwhile.
+    fn indexed(&self, asked: &Replica) -> Result<(&Arc<LocalReplica>, Arc<Index>), PeerError> {
         let replica = self.replica(&asked.claim.collection, &asked.node)?;
         let index = replica.index().map_err(|error| replica.index_failed(&error))?;
         if index.incarnation().0 != asked.incarnation {
             return Err(PeerError::Rebuilt);
         }
-        Ok(replica)
+        Ok((replica, index))
     }
 
     /// Refuses an epoch below the highest seen; a higher one is recorded durably before anything is answered.
@@ -222,9 +224,8 @@ impl Peer for LocalAgent {
 
     async fn descend(&self, request: DescendRequest) -> Result<Vec<NodeHash>, PeerError> {
         self.fence(&request.replica.claim).await?;
-        let replica = self.indexed(&request.replica)?;
+        let (replica, index) = self.indexed(&request.replica)?;
         let shard = request.replica.claim.shard;
-        let index = replica.index().map_err(|error| replica.index_failed(&error))?;
         let nodes = index.children(shard, request.level, &request.parents);
         let nodes = nodes.ok_or(PeerError::Rebuilt)?;
         Ok(nodes.iter().map(|node| replica.fingerprinter().node_hash(node)).collect())
@@ -232,25 +233,24 @@ impl Peer for LocalAgent {
 
     async fn elements(&self, request: ElementsRequest) -> Result<ElementsReply, PeerError> {
         self.fence(&request.replica.claim).await?;
-        let replica = self.indexed(&request.replica)?.clone();
-        let (this, shard) = (replica.clone(), request.replica.claim.shard);
+        let (replica, index) = self.indexed(&request.replica)?;
+        let shard = request.replica.claim.shard;
         let ElementsRequest { depth, buckets, after, .. } = request;
         let from = match after {
             None => None,
             Some(KeyPrefix(u64::MAX)) => return Ok(ElementsReply::default()),
             Some(KeyPrefix(prefix)) => Some(KeyPrefix(prefix + 1)),
         };
-        let listed =
-            blocking(move || this.index()?.elements(shard, depth, &buckets, from, ELEMENTS_MAX)).await;
+        let listed = blocking(move || index.elements(shard, depth, &buckets, from, ELEMENTS_MAX)).await;
         let listed = listed.map_err(|error| replica.index_failed(&error))?;
         Ok(ElementsReply { truncated: listed.cut.is_some(), elements: listed.elements })
     }
 
     async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError> {
         self.fence(&request.replica.claim).await?;
-        let replica = self.indexed(&request.replica)?.clone();
-        let (this, shard, prefixes) = (replica.clone(), request.replica.claim.shard, request.prefixes);
-        let entries = blocking(move || this.index()?.entries(shard, &prefixes)).await;
+        let (replica, index) = self.indexed(&request.replica)?;
+        let (shard, prefixes) = (request.replica.claim.shard, request.prefixes);
+        let entries = blocking(move || index.entries(shard, &prefixes)).await;
         let entries = entries.map_err(|error| replica.index_failed(&error))?;
         Ok(entries.into_iter().map(|(_, entry)| entry.key).collect())
     }

@@ -3,7 +3,7 @@
 //! Fences are durable and are what safety rests on. Grants are kept in memory: they are a courtesy between agents
 //! that come and go, so that no shard is exchanged by two of them at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(super) struct Voter {
     wards: HashMap<CollectionName, Ward>,
     /// Who is live; not known before the agent is connected.
     membership: OnceLock<Arc<Membership>>,
-    /// One round of claims at a time: a vote rests on what was granted before it.
+    /// One request at a time: a vote rests on what was granted before it.
     voting: tokio::sync::Mutex<()>,
     grants: Mutex<Grants>,
     /// The highest epoch that was recorded of each shard, so that not every request asks the journal.
@@ -109,26 +109,22 @@ impl Voter {
         if *step == BallotStep::Ask {
             return Ok(ballots);
         }
-        let granted: Vec<(ShardId, Epoch)> = epochs
-            .iter()
-            .zip(&ballots)
-            .filter(|(_, ballot)| matches!(ballot, Ballot::Granted { .. }))
-            .map(|(claim, _)| claim.clone())
-            .collect();
-        let mut recorded = self.raise(collection, &granted).await?.into_iter();
-        for ballot in ballots.iter_mut().filter(|ballot| matches!(ballot, Ballot::Granted { .. })) {
-            // A request under a higher epoch may have come in since the journal was asked.
-            if let Some(EpochRecorded::Superseded(highest)) = recorded.next() {
-                *ballot = Ballot::Superseded(highest);
-            }
-        }
+        let is_granted = |ballot: &Ballot| matches!(ballot, Ballot::Granted { .. });
+        let granted: Vec<usize> = (0..ballots.len()).filter(|index| is_granted(&ballots[*index])).collect();
+        let claims: Vec<(ShardId, Epoch)> = granted.iter().map(|index| epochs[*index].clone()).collect();
+        let recorded = self.raise(collection, &claims).await?;
         let mut grants = self.grants.lock();
-        for ((shard, epoch), _) in
-            epochs.iter().zip(&ballots).filter(|(_, ballot)| matches!(ballot, Ballot::Granted { .. }))
-        {
-            let grant = Grant { epoch: epoch.clone(), run: *run };
-            grants.held.insert((collection.clone(), *shard), grant);
+        if let Some((_, epoch)) = claims.first() {
             grants.work(*run, &epoch.agent);
+        }
+        for ((index, (shard, epoch)), recorded) in granted.into_iter().zip(claims).zip(recorded) {
+            match recorded {
+                EpochRecorded::Granted => {
+                    grants.held.insert((collection.clone(), shard), Grant { epoch, run: *run });
+                }
+                // A request under a higher epoch has come in since the journal was asked.
+                EpochRecorded::Superseded(highest) => ballots[index] = Ballot::Superseded(highest),
+            }
         }
         Ok(ballots)
     }
@@ -232,9 +228,9 @@ impl Voter {
 impl Grants {
     fn work(&mut self, run: RunId, agent: &AgentName) {
         if self.worked.len() >= RUNS_KEPT {
-            let held: Vec<(RunId, AgentName)> =
-                self.held.values().map(|grant| (grant.run, grant.epoch.agent.clone())).collect();
-            self.worked.retain(|share, _| held.contains(share));
+            let held: HashSet<(RunId, &AgentName)> =
+                self.held.values().map(|grant| (grant.run, &grant.epoch.agent)).collect();
+            self.worked.retain(|(run, agent), _| held.contains(&(*run, agent)));
         }
         self.worked.insert((run, agent.clone()), Instant::now());
     }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use selfsame_agent::local::LocalAgent;
 use selfsame_agent::peer::{Peer, PeerError};
 use selfsame_core::merkle::NodeHash;
-use selfsame_core::{AgentName, Key, NodeName};
+use selfsame_core::{AgentName, Epoch, Key, NodeName};
 use selfsame_wire::message::*;
+use tokio::time::Instant;
 
 use super::World;
 
@@ -16,12 +18,22 @@ use super::World;
 pub struct Faulty {
     agent: Arc<LocalAgent>,
     fault: PeerFault,
+    asked: Asked,
 }
+
+/// The ballots that faulty agents were asked for, and when.
+pub type Asked = Arc<Mutex<Vec<(Instant, BallotRequest)>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerFault {
     /// It takes its time to vote.
     Far,
+    /// It would grant what it is asked, and does not answer a claim.
+    Claimless,
+    /// Another owner completes what is claimed just before.
+    Late,
+    /// It grants nothing when it comes to a claim: it has seen the highest epoch that there can be.
+    Outnumbered,
     OtherSettings,
     Descend,
     Elements,
@@ -51,8 +63,16 @@ impl Peer for Faulty {
         Ok(reply)
     }
     async fn ballot(&self, request: BallotRequest) -> Result<Vec<Ballot>, PeerError> {
-        if self.fault == PeerFault::Far {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        self.asked.lock().push((Instant::now(), request.clone()));
+        match (self.fault, request.step) {
+            (PeerFault::Far, _) => tokio::time::sleep(Duration::from_millis(5)).await,
+            (PeerFault::Claimless, BallotStep::Claim) => self.fails(PeerFault::Claimless)?,
+            (PeerFault::Late, BallotStep::Claim) => return Ok(vec![Ballot::Completed; request.epochs.len()]),
+            (PeerFault::Outnumbered, BallotStep::Claim) => {
+                let highest = Epoch { counter: u64::MAX, agent: self.agent.name().clone() };
+                return Ok(vec![Ballot::Superseded(highest); request.epochs.len()]);
+            }
+            _ => {}
         }
         self.agent.ballot(request).await
     }
@@ -99,8 +119,17 @@ impl Peer for Faulty {
 }
 
 pub fn with_fault(world: &World, faulty: &[usize], fault: PeerFault) -> Vec<Arc<dyn Peer>> {
+    overheard(world, faulty, fault, &Asked::default())
+}
+
+/// As [`with_fault`], with a list for what the faulty ones are asked.
+pub fn overheard(world: &World, faulty: &[usize], fault: PeerFault, asked: &Asked) -> Vec<Arc<dyn Peer>> {
     let peer = |(at, agent): (usize, &Arc<LocalAgent>)| -> Arc<dyn Peer> {
-        if faulty.contains(&at) { Arc::new(Faulty { agent: agent.clone(), fault }) } else { agent.clone() }
+        if faulty.contains(&at) {
+            Arc::new(Faulty { agent: agent.clone(), fault, asked: asked.clone() })
+        } else {
+            agent.clone()
+        }
     };
     world.agents.iter().enumerate().map(peer).collect()
 }

@@ -120,6 +120,27 @@ pub fn expiring_row(id: i64, version: i64, expires: Option<i64>, body: &str) -> 
     ])
 }
 
+/// A world whose stores all hold so many documents.
+pub fn filled(count: i64) -> World {
+    filled_with(count, collection_settings())
+}
+
+pub fn filled_with(count: i64, collection: CollectionSettings) -> World {
+    let world = World::with(collection);
+    for id in 0..count {
+        world.write_all(&row(id, 100, &format!("{{\"name\":\"{id}\"}}")));
+    }
+    world
+}
+
+/// As [`filled_with`] sixty of them, after a pass that found them in sync.
+pub async fn in_sync(collection: CollectionSettings) -> World {
+    let world = filled_with(60, collection);
+    let report = world.pass().await;
+    assert!(matches!(report.verdict(), ShardVerdict::InSync { .. }), "{report:?}");
+    world
+}
+
 impl World {
     pub fn with(collection: CollectionSettings) -> World {
         let data = tempfile::tempdir().unwrap();

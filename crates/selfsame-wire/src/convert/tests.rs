@@ -161,7 +161,7 @@ fn ballot_exchange_bytes(shards: u32) -> (usize, usize) {
 }
 
 #[test]
-fn claims_cost_five_bytes_a_shard_and_round() {
+fn claims_cost_five_bytes_a_shard_and_step() {
     assert_eq!(ballot_exchange_bytes(1), (59, 3));
     assert_eq!(ballot_exchange_bytes(16), (104, 18));
     assert_eq!(ballot_exchange_bytes(256), (955, 259));

@@ -1,0 +1,109 @@
+//! How often a run reads the stores: its owners ask each for itself, and share what was read.
+
+#![allow(clippy::unwrap_used, reason = "all of this file is tests")]
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use selfsame_agent::clock::Clock;
+use selfsame_agent::local::Starter;
+use selfsame_agent::membership::Membership;
+use selfsame_agent::metrics::{Metrics, MetricsParts};
+use selfsame_agent::owner::{Connections, Owner};
+use selfsame_agent::peer::Peer;
+use selfsame_agent::supervisor::Supervisor;
+use selfsame_core::{AgentName, ShardId, Slot, owner};
+use selfsame_wire::message::StartRequest;
+use uuid::Uuid;
+use world::{NOW, World, filled, nodes};
+
+const SHARDS: u32 = 4;
+
+/// An owner for each agent of the world.
+fn owners(world: &World) -> Vec<Arc<Owner>> {
+    let peers: BTreeMap<AgentName, Arc<dyn Peer>> =
+        world.peers().into_iter().map(|peer| (peer.name().clone(), peer)).collect();
+    let names: Vec<AgentName> = peers.keys().cloned().collect();
+    let owned: BTreeSet<_> =
+        (0..SHARDS).map(|shard| owner(&names, &world.fleet.collections[0].name, ShardId(shard))).collect();
+    assert!(owned.len() > 1, "one owner has all shards: nothing is shared");
+    let clock: Arc<dyn Clock> = world.clock.clone();
+    let owner = |(at, name): (usize, AgentName)| {
+        let tasks = Supervisor::default();
+        let hello = world.fleet.hello(&name, &nodes()[at..=at]);
+        let membership = Membership::watch(name.clone(), &peers, hello.clone(), clock.clone(), &tasks);
+        let metrics = Metrics::new(MetricsParts {
+            fleet: world.fleet.clone(),
+            name: name.clone(),
+            replicas: vec![world.replicas[at].clone()],
+            stores: Vec::new(),
+            peers: peers.clone(),
+            membership: membership.clone(),
+            journal: world.journals[at].clone(),
+            clock: clock.clone(),
+        });
+        let owner = Owner::new(world.fleet.clone(), name, clock.clone(), tasks);
+        let journal = world.journals[at].clone();
+        owner.connect(Connections { peers: peers.clone(), hello, journal, membership, metrics });
+        owner
+    };
+    names.into_iter().enumerate().map(owner).collect()
+}
+
+/// A run of which one owner hears after the other, while the first is at work; gives how often each replica was read
+/// to its end.
+async fn run(world: &World, owners: &[Arc<Owner>], id: Uuid) -> Vec<u64> {
+    let scans = || world.replicas.iter().map(|replica| replica.completed_scans().shards / u64::from(SHARDS));
+    let before: Vec<u64> = scans().collect();
+    let request = StartRequest {
+        collection: world.fleet.collections[0].name.clone(),
+        slot: Slot::AdHoc(id),
+        shard: None,
+        scan: true,
+        dry_run: false,
+    };
+    for owner in owners {
+        *world.clock.0.lock() += 1_000_000;
+        owner.start(request.clone()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut done = BTreeSet::new();
+    while done.len() < SHARDS as usize {
+        for owner in owners {
+            let share = owner.start(request.clone()).await.unwrap();
+            done.extend(share.shards.iter().map(|shard| shard.shard).filter(|_| !share.running));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    scans().zip(before).map(|(after, before)| after - before).collect()
+}
+
+/// An id that says that it was made so many milliseconds after 1970.
+fn made_at(millis: u64) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(millis, &[7; 10]).into_uuid()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_scan_of_a_replica_does_for_all_owners_of_a_run_and_none_for_two_runs() {
+    let world = filled(40);
+    let owners = owners(&world);
+    // Runs that the agents' clocks take for present, long past and far ahead.
+    let now = NOW.cast_unsigned() / 1_000;
+    for millis in [now, now + 1, 0, 2 * now, (1 << 48) - 1, now + 2] {
+        assert_eq!(run(&world, &owners, made_at(millis)).await, [1, 1, 1], "made at {millis} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_id_tells_no_time_is_scanned_for_too() {
+    let world = filled(40);
+    let owners = owners(&world);
+    for number in 1..=2 {
+        let id = uuid::Builder::from_random_bytes([number; 16]).into_uuid();
+        let scans = run(&world, &owners, id).await;
+        assert!(scans.iter().all(|scans| (1..=3).contains(scans)), "{scans:?}");
+    }
+}
