@@ -63,6 +63,11 @@ const fn claims(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "claims"], name }
 }
 
+/// A test of undo over three agents in one process.
+const fn undo(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "undo"], name }
+}
+
 /// Every plant, in the order in which they are tried.
 pub(crate) const PLANTS: &[Plant] = &[
     Plant {
@@ -226,8 +231,8 @@ Decimal::parse(&self.text[start..self.at])
         name: "silent-agent-as-absent",
         breaks: "a replica without a root is written to as if it were empty",
         file: "crates/selfsame-agent/src/exchange/reads.rs",
-        find: "vec![Observation::unreachable(); keys.len()]",
-        replace: "vec![Observation::of(selfsame_core::Presence::Absent); keys.len()]",
+        find: "vec![Seen::from(Observation::unreachable()); keys.len()]",
+        replace: "vec![Seen::from(Observation::of(selfsame_core::Presence::Absent)); keys.len()]",
         test: exchange("a_silent_store_is_unknown_and_the_others_still_go_on"),
     },
     Plant {
@@ -236,10 +241,10 @@ Decimal::parse(&self.text[start..self.at])
         file: "crates/selfsame-agent/src/exchange/reads.rs",
         find: "\
 \"replica did not answer a read\");
-                observations.extend(std::iter::repeat_n(Observation::unreachable(), chunk.len()));",
+                observations.extend(silence(chunk.len()));",
         replace: "\
 \"replica did not answer a read\");
-                let absent = Observation::of(selfsame_core::Presence::Absent);
+                let absent = Seen::from(Observation::of(selfsame_core::Presence::Absent));
                 observations.extend(std::iter::repeat_n(absent, chunk.len()));",
         test: fences("a_replica_that_does_not_answer_the_reads_is_not_taken_for_empty"),
     },
@@ -250,12 +255,13 @@ Decimal::parse(&self.text[start..self.at])
         find: "\
         let first = reads::observe(claim, &self.members, asked, &keys, false).await?;
         tokio::time::sleep(self.collection.settle).await;
-        let second = reads::observe(claim, &self.members, asked, &keys, true).await?;
+        let second = reads::see(claim, &self.members, asked, &keys, true).await?;
 ",
         replace: "\
-        let first = reads::observe(claim, &self.members, asked, &keys, true).await?;
+        let second = reads::see(claim, &self.members, asked, &keys, true).await?;
         tokio::time::sleep(self.collection.settle).await;
-        let second = first.clone();
+        let observed = |seen: &Vec<Seen>| seen.iter().map(|seen| seen.observation.clone()).collect();
+        let first: Vec<Vec<Observation>> = second.iter().map(observed).collect();
 ",
         test: fences("a_write_that_arrives_between_the_reads_is_transient_and_nobody_repairs_it"),
     },
@@ -436,5 +442,72 @@ Some(EpochRecorded::Superseded(highest)) => {
         find: "if observation.held || observation.presence == Presence::Unreachable {",
         replace: "if observation.presence == Presence::Unreachable {",
         test: core("resolve::tests::rules::rule_6_unreadable_and_unreachable_are_never_absent"),
+    },
+    Plant {
+        name: "undone-row-votes",
+        breaks: "a row that an undo put back votes for itself, as if a client had written it",
+        file: "crates/selfsame-journal/src/repairs.rs",
+        find: "AND key_digest = ?3 AND outcome = 'applied' ORDER BY id DESC LIMIT 1\"",
+        replace: "AND key_digest = ?3 AND outcome = 'applied' AND cause <> 'restored' ORDER BY id DESC LIMIT 1\"",
+        test: undo("what_was_put_back_is_nobodys_vote_and_its_write_carries_a_marker"),
+    },
+    Plant {
+        name: "undo-without-pins",
+        breaks: "the next pass repairs what a person has just undone",
+        file: "crates/selfsame-agent/src/local/undoing.rs",
+        find: "self.add_pins(ready.iter().map(|(take_back, _)| self.pin_of_undo(take_back)).collect()).await?;",
+        replace: "self.add_pins(Vec::new()).await?;",
+        test: undo("a_run_is_undone_as_if_it_had_not_been_and_no_owner_repairs_it_again"),
+    },
+    Plant {
+        name: "target-makes-what-is-pinned",
+        breaks: "an owner that does not know of a pin repairs what a person has undone",
+        file: "crates/selfsame-agent/src/local/pinning.rs",
+        find: "if warrant.approved || intents.is_empty() {",
+        replace: "if !intents.is_empty() || warrant.approved {",
+        test: undo("a_target_refuses_what_is_pinned_unless_it_was_approved"),
+    },
+    Plant {
+        name: "undo-over-a-client",
+        breaks: "an undo takes a client's later write away",
+        file: "crates/selfsame-agent/src/local/undo.rs",
+        find: "if *after != first.expected || undone.contains(&earlier.repair.undoing()) {",
+        replace: "if undone.contains(&earlier.repair.undoing()) {",
+        test: Test {
+            package: "selfsame-agent",
+            target: &["--lib"],
+            name: "local::undo::tests::what_a_run_did_twice_is_taken_back_as_one_unless_a_client_came_between",
+        },
+    },
+    Plant {
+        name: "write-ends-with-its-asker",
+        breaks: "whoever stops waiting stops a batch midway: what the store then writes is taken for not written",
+        file: "crates/selfsame-agent/src/local/repairing.rs",
+        find: "\
+        self.parts.tasks.spawn_to_end(\"write\", async move {
+            let done = work.await;
+            drop(alone);
+            // Nobody may be waiting any more, which is no error.
+            let _ = answer.send(done);
+        });
+",
+        replace: "\
+        let done = work.await;
+        drop(alone);
+        let _ = answer.send(done);
+",
+        test: undo("an_undo_whose_asker_leaves_is_carried_to_its_end"),
+    },
+    Plant {
+        name: "forgotten-in-rows-alone",
+        breaks: "a document that was forgotten still lies in free pages of the journal",
+        file: "crates/selfsame-journal/src/forget.rs",
+        find: "connection.execute_batch(\"VACUUM\")?;",
+        replace: "connection.execute_batch(\"PRAGMA secure_delete = ON\")?;",
+        test: Test {
+            package: "selfsame-journal",
+            target: &["--lib"],
+            name: "forget::tests::what_is_forgotten_is_gone_from_the_files_and_what_safety_needs_stays",
+        },
     },
 ];

@@ -115,6 +115,10 @@ pub fn assemble(parts: AgentParts) -> Result<Assembled, AssemblyError> {
         if changed > 0 {
             tracing::warn!(collection = %collection.name, changed, "fleet name or secret changed: what the journal remembers was keyed anew");
         }
+        if let Some(replica) = collection.replicas.first() {
+            let shards = replica.mapping.shards;
+            journal.reshard_pins(&collection.name, |key| fingerprinter.key_digest(key).shard(shards))?;
+        }
     }
     let mut replicas = Vec::new();
     for attached in &parts.stores {

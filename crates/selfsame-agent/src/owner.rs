@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use selfsame_core::{
-    AgentName, CollectionName, NodeName, RunId, Schedule, ShardId, Slot, UnknownReason, WallMicros, owner,
+    AgentName, CollectionName, HoldReason, NodeName, RunId, Schedule, ShardId, Slot, UnknownReason,
+    WallMicros, owner,
 };
 use selfsame_journal::{Journal, PlanId};
 use selfsame_wire::message::{Hello, ScanState, ShardShare, Share, StartRequest};
@@ -266,8 +267,7 @@ impl Owner {
         let approval = approval.map_err(|error| PeerError::Refused(error.to_string()))?;
         let turn = self.turns.lock().entry(collection.name.clone()).or_default().clone();
         let _turn = turn.lock().await;
-        let slot = Slot::AdHoc(Uuid::now_v7());
-        let run = RunId::of(&self.fleet.name, &collection.name, slot);
+        let (slot, run) = approval_of(&self.fleet.name, &collection.name, id.run);
         let request = PassRequest { run, slot, shards: vec![id.shard], scan_since: None };
         let start = StartRequest {
             collection: collection.name.clone(),
@@ -341,6 +341,13 @@ impl Owner {
     }
 }
 
+/// The slot and the run in which what a person approved of a run's plan is carried out: one for all its shards, and
+/// known to whoever knows the plan's run.
+pub(crate) fn approval_of(fleet: &str, collection: &CollectionName, planned: RunId) -> (Slot, RunId) {
+    let slot = Slot::AdHoc(Uuid::from_bytes(*planned.as_bytes()));
+    (slot, RunId::of(fleet, collection, slot))
+}
+
 fn carried_out(approval: &Approval, report: &PassReport) -> CarriedOut {
     let planned = approval.repairs.len() as u64;
     // Nobody granted the claim: nothing was looked at, and the plan stays.
@@ -353,7 +360,7 @@ fn carried_out(approval: &Approval, report: &PassReport) -> CarriedOut {
     for item in report.shards.iter().flat_map(|shard| &shard.items).filter(of_the_plan) {
         match item.outcome {
             Outcome::Repaired | Outcome::AlreadyThere => out.repaired += 1,
-            Outcome::Planned => out.returned += 1,
+            Outcome::Planned | Outcome::Held(HoldReason::Pinned) => out.returned += 1,
             Outcome::Refused(_) | Outcome::Unanswered(_) | Outcome::Incomparable => out.refused += 1,
             Outcome::Changed | Outcome::Moving | Outcome::Held(_) | Outcome::Unreadable => {}
         }

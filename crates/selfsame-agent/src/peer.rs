@@ -6,7 +6,7 @@ use selfsame_core::{NodeName, merkle::NodeHash};
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Ballot, BallotRequest, CompleteRequest, DescendRequest, ElementsReply,
     ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerReply, LedgerRequest, NodeRoots,
-    ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
+    PinRequest, ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
 };
 
 /// One agent. Every call has a deadline and may be dropped; dropping [`Peer::apply`] leaves it to the target's
@@ -54,6 +54,10 @@ pub trait Peer: Send + Sync {
 
     /// Repairs.
     async fn apply(&self, request: ApplyRequest) -> Result<Vec<ApplyOutcome>, PeerError>;
+
+    /// Notes changes that a person does not want, durably, once what is being written has been. Not part of an exchange:
+    /// it needs no claim.
+    async fn pin(&self, request: PinRequest) -> Result<(), PeerError>;
 
     /// Encoded bytes of the messages exchanged so far, both ways; 0 for an agent in the same process.
     fn wire_bytes(&self) -> u64;

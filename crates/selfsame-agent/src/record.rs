@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use selfsame_core::{
-    AgentName, CollectionName, Epoch, Fingerprinter, RunId, ShardId, ShardVerdict, WallMicros,
+    AgentName, CollectionName, Epoch, Fingerprinter, HoldReason, RunId, ShardId, ShardVerdict, WallMicros,
 };
 use selfsame_journal::{
     Action as StoredAction, Completion, Counters, ItemOutcome, ItemRow, Journal, JournalError, Plan, PlanId,
@@ -101,7 +101,7 @@ impl Recorder {
             None | Some(PlanReason::DryRun | PlanReason::RepairOff) => return Ok(()),
             Some(reason) => reason,
         };
-        let planned = shard.items.iter().filter(|item| item.outcome == Outcome::Planned);
+        let planned = shard.items.iter().filter(|item| item.outcome.is_approvable());
         let items: Vec<PlanItem> = planned.map(plan_item).collect();
         let plan = Plan {
             id: PlanId { collection: self.collection.clone(), shard: shard.shard, run },
@@ -122,7 +122,7 @@ pub(crate) async fn approval(journal: Arc<Journal>, id: PlanId) -> Result<Approv
         let mut after = None;
         loop {
             let page = journal.items(id.run, ITEMS_PER_READ, after)?;
-            let of_plan = |item: &ItemRow| item.shard == id.shard && item.outcome == ItemOutcome::Planned;
+            let of_plan = |item: &ItemRow| item.shard == id.shard && is_approvable(&item.outcome);
             items.extend(page.rows.into_iter().filter(of_plan));
             after = page.next;
             if after.is_none() {
@@ -183,6 +183,15 @@ fn stored_action(action: &Action) -> StoredAction {
         Action::CopyFrom(from) => StoredAction::Copy { from: from.clone() },
         Action::Delete => StoredAction::Delete,
         Action::Nothing => StoredAction::Nothing,
+    }
+}
+
+/// As [`Outcome::is_approvable`], of what was stored.
+fn is_approvable(outcome: &ItemOutcome) -> bool {
+    match outcome {
+        ItemOutcome::Planned => true,
+        ItemOutcome::Held(reason) => reason == HoldReason::Pinned.as_str(),
+        _ => false,
     }
 }
 

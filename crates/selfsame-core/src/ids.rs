@@ -224,6 +224,11 @@ impl RepairId {
         }
         RepairId::derived("selfsame repair", &body.finish())
     }
+
+    /// The repair that takes this one back. Derived, so that undoing twice writes once.
+    pub fn undoing(self) -> RepairId {
+        RepairId::derived("selfsame undo", self.as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +252,15 @@ mod tests {
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
         assert_ne!(run(7), RunId::of("shop", &"users".parse().unwrap(), Slot::Scheduled(7)));
+    }
+
+    #[test]
+    fn what_takes_a_repair_back_has_an_id_of_its_own() {
+        let repair = RepairId::from_bytes([7; 16]);
+        assert_eq!(repair.undoing(), repair.undoing());
+        assert_ne!(repair.undoing(), repair);
+        assert_ne!(repair.undoing().undoing(), repair);
+        assert_ne!(repair.undoing(), RepairId::from_bytes([8; 16]).undoing());
     }
 
     #[test]

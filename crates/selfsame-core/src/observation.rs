@@ -1,6 +1,6 @@
 //! Observations: what a fresh read saw of one key on one replica, and what that replica remembers.
 
-use crate::{ContentDigest, RowDigest, Tombstone, Version, WallMicros};
+use crate::{ContentDigest, Entry, Key, RowDigest, Tombstone, Version, WallMicros};
 
 /// One key on one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,11 @@ impl Sighting {
     /// Whether both are the same document: version, expiry and content. Stored bytes may differ.
     pub fn same_document(&self, other: &Sighting) -> bool {
         (self.version, self.expiry, self.content) == (other.version, other.expiry, other.content)
+    }
+
+    /// What a fingerprint knows of the document, of which this is the key.
+    pub fn entry(&self, key: &Key) -> Entry {
+        Entry { key: key.clone(), version: self.version, expiry: self.expiry, content: self.content }
     }
 
     /// Whether the document had expired at `instant`.

@@ -20,7 +20,7 @@ pub enum Cause {
     ExpiredStraggler,
     /// A version lies too far in the future.
     ClockSkew,
-    /// The replica's store went back in time.
+    /// The replica's store went back in time; or a person undid a repair.
     Restored,
     /// The replica stood still while the others moved on.
     Lagging,

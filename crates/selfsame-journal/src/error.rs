@@ -79,6 +79,9 @@ pub enum JournalError {
     /// Results or items of a run that was never begun here.
     #[error("run {0} was not begun in this journal")]
     NoRun(RunId),
+    /// The write-ahead log could not be emptied: what was erased may still be in it.
+    #[error("the journal's write-ahead log is in use; hint: try again")]
+    LogInUse,
     /// The database engine refused: disk full, an I/O error.
     #[error("journal: {0}")]
     Sqlite(#[from] rusqlite::Error),

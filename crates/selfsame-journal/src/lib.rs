@@ -11,6 +11,7 @@ mod columns;
 mod error;
 mod fences;
 mod file;
+mod forget;
 mod holds;
 mod items;
 mod journal;
@@ -28,9 +29,11 @@ mod streaks;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod undo;
 
 pub use error::JournalError;
 pub use fences::EpochRecorded;
+pub use forget::Forgotten;
 pub use holds::{Hold, HoldCause, HoldEnd, StoreSeen};
 pub use items::{Action, ItemCount, ItemOutcome, ItemRow};
 pub use journal::{Cursor, Journal, JournalOptions, Page, Standing};
@@ -49,3 +52,4 @@ pub use repairs::{
 pub use runs::{Run, RunFilter, RunList, RunMatch, RunRow};
 pub use streaks::{Differing, Pass};
 pub use summary::{Counters, RunSummary, ShardResult};
+pub use undo::{KeptImage, MadeRepair};

@@ -1,7 +1,7 @@
-//! Pins: changes that a person does not want, by key, row before and entry after. An exchange that comes to one
-//! again leaves the key, and says that it differs.
+//! Pins: changes that a person does not want, by key, row before and entry after. They lie with the agent of the
+//! replica; an exchange that comes to one again leaves the key, and says that it differs.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 use selfsame_core::{CollectionName, EntryDigest, Key, NodeName, RowDigest, ShardId, WallMicros};
 
 use crate::columns::{self, Columns, Table};
@@ -29,26 +29,42 @@ pub struct Pin {
 const PIN: Table = Table { name: "pin", key_columns: 4 };
 
 impl Journal {
-    /// The pins of a shard, by key and node.
-    pub fn pins(&self, collection: &CollectionName, shard: ShardId) -> Result<Vec<Pin>, JournalError> {
+    /// The pins of a replica, by shard and key.
+    pub fn pins_of_replica(
+        &self,
+        collection: &CollectionName,
+        node: &NodeName,
+    ) -> Result<Vec<Pin>, JournalError> {
         self.read(|connection| {
             let sql = "SELECT collection, shard, key, node, row_before, entry_after, at FROM pin
-                       WHERE collection = ?1 AND shard = ?2 ORDER BY key, node";
-            columns::list(connection, PIN, sql, params![collection.as_str(), shard.0], |columns| {
-                Ok(Pin {
-                    collection: columns.parsed("collection")?,
-                    shard: ShardId(columns.integer("shard")?),
-                    key: columns.decoded("key", Key::from_bytes)?,
-                    node: columns.parsed("node")?,
-                    before: columns.optional("row_before", Columns::array)?.map(RowDigest),
-                    after: columns.optional("entry_after", Columns::array)?.map(EntryDigest),
-                    at: WallMicros(columns.integer("at")?),
-                })
-            })
+                       WHERE collection = ?1 AND node = ?2 ORDER BY shard, key";
+            columns::list(connection, PIN, sql, params![collection.as_str(), node.as_str()], read)
         })
     }
 
-    /// Pins changes without a plan, as undo does; all or none.
+    /// What of each key is pinned on a replica. Where a collection has no pins, this costs one look for all.
+    pub fn pinned(
+        &self,
+        collection: &CollectionName,
+        node: &NodeName,
+        keys: &[(ShardId, Key)],
+    ) -> Result<Vec<Option<Pin>>, JournalError> {
+        self.read(|connection| {
+            if !has_pins(connection, collection)? {
+                return Ok(vec![None; keys.len()]);
+            }
+            let sql = "SELECT collection, shard, key, node, row_before, entry_after, at FROM pin
+                       WHERE collection = ?1 AND shard = ?2 AND key = ?3 AND node = ?4";
+            keys.iter()
+                .map(|(shard, key)| {
+                    let place = params![collection.as_str(), shard.0, key.to_bytes(), node.as_str()];
+                    columns::first(connection, PIN, sql, place, read)
+                })
+                .collect()
+        })
+    }
+
+    /// Pins changes, each in place of what was pinned of its key; all or none.
     pub fn add_pins(&self, pins: &[Pin]) -> Result<(), JournalError> {
         self.write(|transaction| {
             let sql = "INSERT OR REPLACE INTO pin(collection, shard, key, node, row_before, entry_after, at)
@@ -72,30 +88,144 @@ impl Journal {
         })
     }
 
-    /// Removes the pins of a key on all replicas; gives how many.
-    pub fn remove_pins(&self, collection: &CollectionName, key: &Key) -> Result<usize, JournalError> {
+    /// Removes these very pins: where another change of the key is pinned by now, it stays. Gives how many.
+    pub fn end_pins(&self, pins: &[Pin]) -> Result<usize, JournalError> {
+        if pins.is_empty() {
+            return Ok(0);
+        }
         self.write(|transaction| {
-            let sql = "DELETE FROM pin WHERE collection = ?1 AND key = ?2";
-            columns::run(transaction, sql, params![collection.as_str(), key.to_bytes()])
+            let sql = "DELETE FROM pin WHERE collection = ?1 AND shard = ?2 AND key = ?3 AND node = ?4
+                           AND row_before IS ?5 AND entry_after IS ?6";
+            pins.iter().try_fold(0, |ended, pin| {
+                let change = params![
+                    pin.collection.as_str(),
+                    pin.shard.0,
+                    pin.key.to_bytes(),
+                    pin.node.as_str(),
+                    pin.before.map(|digest| digest.0),
+                    pin.after.map(|digest| digest.0),
+                ];
+                Ok(ended + columns::run(transaction, sql, change)?)
+            })
+        })
+    }
+
+    /// Puts a collection's pins under today's shards, whose number may have changed; gives how many moved.
+    pub fn reshard_pins(
+        &self,
+        collection: &CollectionName,
+        shard: impl Fn(&Key) -> ShardId,
+    ) -> Result<usize, JournalError> {
+        if !self.read(|connection| has_pins(connection, collection))? {
+            return Ok(0);
+        }
+        self.write(|transaction| {
+            let sql = "SELECT collection, shard, key, node, row_before, entry_after, at FROM pin
+                       WHERE collection = ?1";
+            let pins = columns::list(transaction, PIN, sql, params![collection.as_str()], read)?;
+            let sql = "UPDATE OR REPLACE pin SET shard = ?5
+                       WHERE collection = ?1 AND shard = ?2 AND key = ?3 AND node = ?4";
+            let moving = pins.iter().map(|pin| (pin, shard(&pin.key))).filter(|(pin, new)| pin.shard != *new);
+            moving
+                .map(|(pin, new)| {
+                    let place = params![
+                        pin.collection.as_str(),
+                        pin.shard.0,
+                        pin.key.to_bytes(),
+                        pin.node.as_str(),
+                        new.0,
+                    ];
+                    columns::run(transaction, sql, place)
+                })
+                .sum()
         })
     }
 }
 
-/// Makes the pin of a plan's item follow what was said of the item.
-pub(crate) fn follow(
-    transaction: &Transaction<'_>,
-    item: i64,
-    dropped: bool,
-    at: WallMicros,
-) -> Result<(), JournalError> {
-    if dropped {
-        let sql = "INSERT OR REPLACE INTO pin(collection, shard, key, node, row_before, entry_after, at)
-                   SELECT collection, shard, key, node, row_before, entry_after, ?2 FROM plan_item WHERE id = ?1";
-        columns::run(transaction, sql, params![item, at.0])?;
-    } else {
-        let sql = "DELETE FROM pin WHERE (collection, shard, key, node) IN
-                       (SELECT collection, shard, key, node FROM plan_item WHERE id = ?1)";
-        columns::run(transaction, sql, params![item])?;
+fn has_pins(connection: &Connection, collection: &CollectionName) -> Result<bool, JournalError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM pin WHERE collection = ?1 LIMIT 1")?
+        .exists([collection.as_str()])?)
+}
+
+fn read(columns: &Columns<'_>) -> Result<Pin, JournalError> {
+    Ok(Pin {
+        collection: columns.parsed("collection")?,
+        shard: ShardId(columns.integer("shard")?),
+        key: columns.decoded("key", Key::from_bytes)?,
+        node: columns.parsed("node")?,
+        before: columns.optional("row_before", Columns::array)?.map(RowDigest),
+        after: columns.optional("entry_after", Columns::array)?.map(EntryDigest),
+        at: WallMicros(columns.integer("at")?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn pin(number: i64, on: &str, before: u8) -> Pin {
+        Pin {
+            collection: products(),
+            shard: ShardId(3),
+            key: key(number).0,
+            node: node(on),
+            before: Some(RowDigest([before; 32])),
+            after: None,
+            at: WallMicros(9),
+        }
     }
-    Ok(())
+
+    fn pinned(journal: &Journal, on: &str, numbers: &[i64]) -> Vec<Option<Pin>> {
+        let keys: Vec<(ShardId, Key)> = numbers.iter().map(|number| (ShardId(3), key(*number).0)).collect();
+        journal.pinned(&products(), &node(on), &keys).unwrap()
+    }
+
+    #[test]
+    fn a_pin_is_found_by_key_and_replica_after_a_reopen() {
+        let place = Place::new();
+        assert_eq!(pinned(&place.open(), "node-a", &[1]), [None]);
+        let pins = [pin(1, "node-a", 1), pin(2, "node-a", 1), pin(1, "node-b", 2)];
+        place.open().add_pins(&pins).unwrap();
+        let journal = place.open();
+        assert_eq!(
+            pinned(&journal, "node-a", &[2, 3, 1]),
+            [Some(pins[1].clone()), None, Some(pins[0].clone())]
+        );
+        assert_eq!(journal.pins_of_replica(&products(), &node("node-b")).unwrap(), [pins[2].clone()]);
+        // The latest counts.
+        journal.add_pins(&[pin(1, "node-a", 7)]).unwrap();
+        assert_eq!(pinned(&journal, "node-a", &[1]), [Some(pin(1, "node-a", 7))]);
+    }
+
+    #[test]
+    fn only_the_very_pin_is_ended() {
+        let place = Place::new();
+        let journal = place.open();
+        let absent = Pin { before: None, after: Some(EntryDigest([4; 32])), ..pin(2, "node-a", 0) };
+        journal.add_pins(&[pin(1, "node-a", 1), absent.clone()]).unwrap();
+        assert_eq!(journal.end_pins(&[pin(1, "node-a", 2), pin(1, "node-b", 1)]).unwrap(), 0);
+        assert_eq!(journal.end_pins(&[pin(1, "node-a", 1), absent]).unwrap(), 2);
+        assert_eq!(pinned(&journal, "node-a", &[1, 2]), [None, None]);
+    }
+
+    #[test]
+    fn pins_follow_their_keys_into_other_shards() {
+        let place = Place::new();
+        let journal = place.open();
+        let other = Pin { collection: "users".parse().unwrap(), ..pin(1, "node-a", 1) };
+        journal
+            .add_pins(&[pin(1, "node-a", 1), pin(1, "node-b", 1), pin(2, "node-a", 1), other.clone()])
+            .unwrap();
+        let of = |sought: &Key| ShardId(if *sought == key(1).0 { 5 } else { 3 });
+        assert_eq!(journal.reshard_pins(&products(), of).unwrap(), 2);
+        assert_eq!(journal.reshard_pins(&products(), of).unwrap(), 0);
+        let shards = |collection: &CollectionName, on: &str| {
+            let pins = journal.pins_of_replica(collection, &node(on)).unwrap();
+            pins.iter().map(|pin| pin.shard.0).collect::<Vec<_>>()
+        };
+        assert_eq!((shards(&products(), "node-a"), shards(&products(), "node-b")), (vec![3, 5], vec![5]));
+        assert_eq!(shards(&other.collection, "node-a"), [3]);
+    }
 }

@@ -8,7 +8,7 @@ use selfsame_core::{
 
 use crate::columns::{self, Columns, Table, limit};
 use crate::fences::counter_of;
-use crate::{Action, Cursor, Journal, JournalError, Page, pins};
+use crate::{Action, Cursor, Journal, JournalError, Page};
 
 /// Which plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -237,14 +237,12 @@ impl Journal {
         })
     }
 
-    /// Approves or drops items; gives how many it concerned: none when the plan is no more the shard's. Dropped
-    /// ones become pins; one that is approved or pending again is no pin any more.
+    /// Approves or drops items; gives how many it concerned: none when the plan is no more the shard's.
     pub fn mark_plan_items(
         &self,
         id: &PlanId,
         selection: Selection<'_>,
         state: PlanItemState,
-        at: WallMicros,
     ) -> Result<u64, JournalError> {
         self.write(|transaction| {
             let (collection, shard) = (id.collection.as_str(), id.shard.0);
@@ -272,14 +270,11 @@ impl Journal {
                     marked
                 }
             };
-            for item in &marked {
-                pins::follow(transaction, *item, state == PlanItemState::Dropped, at)?;
-            }
             Ok(marked.len() as u64)
         })
     }
 
-    /// Removes a plan, if it is still the shard's. Its pins stay.
+    /// Removes a plan, if it is still the shard's.
     pub fn remove_plan(&self, id: &PlanId) -> Result<bool, JournalError> {
         self.write(|transaction| {
             let current = find(transaction, &id.collection, id.shard)?;

@@ -1,5 +1,4 @@
 use super::*;
-use crate::Pin;
 use crate::testing::*;
 
 const SHARD: ShardId = ShardId(3);
@@ -65,8 +64,7 @@ fn a_newer_plan_replaces_the_older_and_never_the_other_way_round() {
     assert_eq!(journal.plan(&products(), SHARD).unwrap().unwrap().counts.pending, 2);
     // What was said about the older one comes too late.
     assert_eq!(states(&journal, &plan(1, 5).id), []);
-    let late =
-        journal.mark_plan_items(&plan(1, 5).id, Selection::Pending, PlanItemState::Approved, WallMicros(9));
+    let late = journal.mark_plan_items(&plan(1, 5).id, Selection::Pending, PlanItemState::Approved);
     assert_eq!(late.unwrap(), 0);
     assert!(!journal.remove_plan(&plan(1, 5).id).unwrap());
     assert!(journal.remove_plan(&plan(3, 6).id).unwrap());
@@ -79,12 +77,7 @@ fn a_plan_that_is_delivered_again_keeps_what_was_said_of_it() {
     let journal = place.open();
     journal.put_plan(&plan(1, 5), &[item(1), item(2)]).unwrap();
     let first = [(key(1).0, node("node-a")), (key(1).0, node("node-z"))];
-    let marked = journal.mark_plan_items(
-        &plan(1, 5).id,
-        Selection::Items(&first),
-        PlanItemState::Approved,
-        WallMicros(9),
-    );
+    let marked = journal.mark_plan_items(&plan(1, 5).id, Selection::Items(&first), PlanItemState::Approved);
     assert_eq!(marked.unwrap(), 1);
     assert_eq!(journal.put_plan(&plan(1, 6), &[item(1), item(2)]).unwrap(), PlanPut::Known);
     assert_eq!(states(&journal, &plan(1, 5).id), [PlanItemState::Approved, PlanItemState::Pending]);
@@ -93,37 +86,16 @@ fn a_plan_that_is_delivered_again_keeps_what_was_said_of_it() {
 }
 
 #[test]
-fn dropped_items_become_pins_that_outlive_the_plan_until_they_are_approved_or_forgotten() {
+fn what_was_approved_is_not_dropped_with_the_rest() {
     let place = Place::new();
     let journal = place.open();
     let id = plan(1, 5).id;
     journal.put_plan(&plan(1, 5), &[item(1), deletion(2), item(3)]).unwrap();
-    let mark = |selection: Selection<'_>, state| {
-        journal.mark_plan_items(&id, selection, state, WallMicros(9)).unwrap()
-    };
+    let mark = |selection: Selection<'_>, state| journal.mark_plan_items(&id, selection, state).unwrap();
     mark(Selection::Items(&[(key(3).0, node("node-a"))]), PlanItemState::Approved);
-    // What was approved is not dropped with the rest.
     assert_eq!(mark(Selection::Pending, PlanItemState::Dropped), 2);
-    let pin = |item: PlanItem| Pin {
-        collection: products(),
-        shard: SHARD,
-        key: item.key,
-        node: item.node,
-        before: item.before,
-        after: item.after,
-        at: WallMicros(9),
-    };
-    assert_eq!(journal.pins(&products(), SHARD).unwrap(), [pin(item(1)), pin(deletion(2))]);
     let counts = PlanCounts { pending: 0, approved: 1, dropped: 2 };
     assert_eq!(journal.plan(&products(), SHARD).unwrap().unwrap().counts, counts);
-    mark(Selection::Items(&[(key(1).0, node("node-a"))]), PlanItemState::Approved);
-    journal.remove_plan(&id).unwrap();
-    assert_eq!(journal.pins(&products(), SHARD).unwrap(), [pin(deletion(2))]);
-    assert_eq!(journal.remove_pins(&products(), &key(2).0).unwrap(), 1);
-    let undone = [pin(item(7))];
-    journal.add_pins(&undone).unwrap();
-    assert_eq!(journal.pins(&products(), SHARD).unwrap(), undone);
-    assert!(journal.pins(&products(), ShardId(0)).unwrap().is_empty());
 }
 
 #[test]

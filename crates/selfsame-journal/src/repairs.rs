@@ -9,7 +9,7 @@ use selfsame_core::{
 
 use crate::columns::{self, Columns, Table, limit};
 use crate::fences::counter_of;
-use crate::{Cursor, Journal, JournalError, JournalOptions, Page};
+use crate::{Journal, JournalError, JournalOptions, Page};
 
 /// What is about to be written, and on which condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ pub enum BeforeImage {
     },
     /// Before-images are switched off.
     Off,
-    /// It was kept, and pruned after the undo retention.
+    /// It was kept, and pruned after the undo retention, or forgotten.
     Pruned,
 }
 
@@ -137,6 +137,11 @@ pub struct RepairCount {
 const INTENT: Table = Table { name: "intent", key_columns: 1 };
 
 impl IntentOutcome {
+    /// Whether the replica is as the repair wants it.
+    pub fn is_done(&self) -> bool {
+        matches!(self, IntentOutcome::Applied { .. } | IntentOutcome::AlreadyThere)
+    }
+
     /// The outcome's code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -207,18 +212,6 @@ impl Journal {
                    ORDER BY id LIMIT ?3";
         let one_more = limit(limit_rows.max(1).saturating_add(1));
         self.page(sql, params![collection.as_str(), node.as_str(), one_more], limit_rows)
-    }
-
-    /// A page of a run's intents at this agent, in the order in which they were written.
-    pub fn intents_of_run(
-        &self,
-        run: RunId,
-        limit_rows: usize,
-        after: Option<Cursor>,
-    ) -> Result<Page<StoredIntent>, JournalError> {
-        let sql = "SELECT * FROM intent WHERE run = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
-        let one_more = limit(limit_rows.max(1).saturating_add(1));
-        self.page(sql, params![run.as_bytes(), Cursor::start(after), one_more], limit_rows)
     }
 
     /// The latest intents for a key on a replica, newest first.
@@ -387,7 +380,7 @@ fn write_outcome(
     Ok(OutcomeWritten::Recorded)
 }
 
-fn outcome(columns: &Columns<'_>) -> Result<Option<IntentOutcome>, JournalError> {
+pub(crate) fn outcome(columns: &Columns<'_>) -> Result<Option<IntentOutcome>, JournalError> {
     let after = columns.optional("outcome_row", Columns::array)?.map(RowDigest);
     let reason = columns.optional("outcome_detail", Columns::text)?.unwrap_or_default();
     columns.optional("outcome", |columns: &Columns<'_>, column| {

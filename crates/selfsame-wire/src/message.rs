@@ -3,8 +3,9 @@
 
 use selfsame_core::merkle::{BucketId, Depth, Element, NodeHash};
 use selfsame_core::{
-    AgentName, Cause, CollectionName, Counts, Epoch, Key, KeyDigest, KeyPrefix, NodeName, Observation,
-    RepairId, Row, RowDigest, RunId, ShardId, ShardVerdict, Slot, Tombstone, UnknownReason, WallMicros,
+    AgentName, Cause, CollectionName, Counts, EntryDigest, Epoch, Key, KeyDigest, KeyPrefix, NodeName,
+    Observation, RepairId, Row, RowDigest, RunId, ShardId, ShardVerdict, Slot, Tombstone, UnknownReason,
+    WallMicros,
 };
 
 /// The version of the protocol. Agents of different versions do not compare.
@@ -303,8 +304,33 @@ pub struct ReadRequest {
     pub conclude: bool,
 }
 
-/// What a fresh read saw.
-pub type ReadReply = Vec<Observation>;
+/// What a fresh read saw of a key, and what of that a person wants to stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What was seen.
+    pub observation: Observation,
+    /// A change of the row that was seen which is not to be made without approval.
+    pub pinned: Option<Pin>,
+}
+
+impl From<Observation> for Seen {
+    /// Nothing is pinned.
+    fn from(observation: Observation) -> Seen {
+        Seen { observation, pinned: None }
+    }
+}
+
+/// A change that a person does not want: it was undone, or dropped from a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The row that stays; `None`: none.
+    pub before: Option<RowDigest>,
+    /// The entry that is not to be there; `None`: the key is not to be deleted.
+    pub after: Option<EntryDigest>,
+}
+
+/// What a fresh read saw, in the order of the keys.
+pub type ReadReply = Vec<Seen>;
 
 /// Asks the winner for documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -370,6 +396,17 @@ pub enum ApplyOutcome {
     Changed,
     /// Not taken; nothing was written.
     Refused(String),
+}
+
+/// Tells the agent of a replica which changes a person does not want there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinRequest {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The replica's node.
+    pub node: NodeName,
+    /// The keys, each with the change. At most 10 000.
+    pub pins: Vec<(Key, Pin)>,
 }
 
 /// Asks an agent to exchange the shards of a run that it owns, or how far it is with them. Asking again starts

@@ -47,8 +47,12 @@ enum Command {
     Plan(command::plans::PlanArgs),
     /// Make the repairs of a plan
     Approve(command::plans::DecideArgs),
-    /// Forget a plan; nothing is written
+    /// Drop a plan: nothing is written, and the same is not repaired again without approval
     Drop(command::plans::DecideArgs),
+    /// Put back what a run repaired, where nobody has written since
+    Undo(command::undo::UndoArgs),
+    /// Erase what the agents' journals hold of one document
+    Forget(command::forget::ForgetArgs),
     /// Start no more repairs
     Pause(command::pause::PauseArgs),
     /// End a pause
@@ -105,6 +109,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => runtime()?.block_on(command::plans::list(args)),
         Command::Approve(args) => runtime()?.block_on(command::plans::approve(args)),
         Command::Drop(args) => runtime()?.block_on(command::plans::drop(args)),
+        Command::Undo(args) => runtime()?.block_on(command::undo::run(args)),
+        Command::Forget(args) => runtime()?.block_on(command::forget::run(args)),
         Command::Pause(args) => runtime()?.block_on(command::pause::pause(args)),
         Command::Resume(args) => runtime()?.block_on(command::pause::resume(args)),
         Command::Resync(args) => runtime()?.block_on(command::resync::run(args)),

@@ -5,6 +5,7 @@
 
 mod held;
 mod ledgers;
+mod pinning;
 mod reads;
 mod repairs;
 pub mod report;
@@ -15,10 +16,10 @@ use std::sync::Arc;
 
 use selfsame_core::brake::{RepairBrake, RepairLimits, RepairLoad};
 use selfsame_core::{
-    Confirmed, Decision, Entry, Fingerprinter, HoldReason, Key, KeyDigest, Moment, NodeName, Observation,
-    Presence, ReplicaIndex, Rule, ShardId, ShardVerdict, Sighting, Target, Tombstone, UnknownReason, Verdict,
+    Confirmed, Decision, Fingerprinter, HoldReason, Key, KeyDigest, Moment, NodeName, Observation, Presence,
+    ReplicaIndex, Rule, ShardId, ShardVerdict, Sighting, Target, Tombstone, UnknownReason, Verdict,
 };
-use selfsame_wire::message::{Authority, Claim, Root};
+use selfsame_wire::message::{Authority, Claim, Pin, Root, Seen};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -92,6 +93,8 @@ struct Judged {
     key: Key,
     key_digest: KeyDigest,
     observations: Vec<Observation>,
+    /// For each replica a change of what it holds that a person does not want.
+    pins: Vec<Option<Pin>>,
     confirmed: Confirmed,
 }
 
@@ -178,6 +181,7 @@ impl Exchange {
             report.unknown.push(UnknownReason::Held);
         };
         let tasks = self.resolve(&asked, &judged, report);
+        let tasks = self.set_aside_pinned(claim, tasks, report);
         if let Some(reason) = self.brake(claim.shard, &tasks, report) {
             report.planned = Some(reason);
             report.items.extend(tasks.iter().map(|task| self.item(claim, task, Outcome::Planned)));
@@ -265,11 +269,13 @@ impl Exchange {
         let (digests, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
         let first = reads::observe(claim, &self.members, asked, &keys, false).await?;
         tokio::time::sleep(self.collection.settle).await;
-        let second = reads::observe(claim, &self.members, asked, &keys, true).await?;
+        let second = reads::see(claim, &self.members, asked, &keys, true).await?;
         let moment = self.moment();
-        let judge = |((key, key_digest), (first, observations)): ((Key, KeyDigest), (Vec<_>, Vec<_>))| {
+        let judge = |((key, key_digest), (first, seen)): ((Key, KeyDigest), (Vec<_>, Vec<Seen>))| {
+            let (observations, pins): (Vec<_>, _) =
+                seen.into_iter().map(|seen| (seen.observation, seen.pinned)).unzip();
             let confirmed = self.judge(&first, &observations, moment);
-            Judged { key, key_digest, observations, confirmed }
+            Judged { key, key_digest, observations, pins, confirmed }
         };
         Ok(keys.into_iter().zip(digests).zip(first.into_iter().zip(second)).map(judge).collect())
     }
@@ -389,14 +395,7 @@ impl Exchange {
             outcome,
             version_before: before.map(|sighting| sighting.version),
             version_after: winner.map(|sighting| sighting.version),
-            entry_after: winner.map(|sighting| {
-                self.fingerprinter.entry_digest(&Entry {
-                    key: task.judged.key.clone(),
-                    version: sighting.version,
-                    expiry: sighting.expiry,
-                    content: sighting.content,
-                })
-            }),
+            entry_after: self.entry_after(task),
             row_before: before.map(|sighting| sighting.row),
             repair: Some(repair),
         }
@@ -439,7 +438,8 @@ impl Exchange {
     }
 }
 
-fn sighting(observation: &Observation) -> Option<&Sighting> {
+/// The document that was seen, if one was.
+pub(crate) fn sighting(observation: &Observation) -> Option<&Sighting> {
     match &observation.presence {
         Presence::Live(sighting) | Presence::Marked(sighting) => Some(sighting),
         Presence::Absent | Presence::Unreadable | Presence::Unreachable => None,

@@ -106,7 +106,7 @@ impl Exchange {
 
     /// Under an approval, only what was approved: a key whose fresh verdict differs returns to the plan. What a resync
     /// did not announce, clients have written since: it is left for the next pass.
-    fn not_approved(&self, claim: &Claim, task: &Task<'_>) -> Option<Outcome> {
+    pub(super) fn not_approved(&self, claim: &Claim, task: &Task<'_>) -> Option<Outcome> {
         let (approval, otherwise) = match &self.mandate {
             Mandate::Approved(approval) => (approval, Outcome::Planned),
             Mandate::Resync(Resync { approved: Some(approval), .. }) => (approval, Outcome::Moving),

@@ -127,6 +127,11 @@ impl Outcome {
         }
     }
 
+    /// Whether it waits for approval: for the first time, or after a person did not want it.
+    pub fn is_approvable(&self) -> bool {
+        matches!(self, Outcome::Planned | Outcome::Held(HoldReason::Pinned))
+    }
+
     /// The name in reports.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -172,6 +177,8 @@ pub enum PlanReason {
     Paused,
     /// It was approved, but the rows are no longer those that were approved.
     Returned,
+    /// It was undone or dropped before.
+    Pinned,
 }
 
 impl PlanReason {
@@ -186,6 +193,7 @@ impl PlanReason {
             PlanReason::Deletes => "deletes_max",
             PlanReason::Paused => "paused",
             PlanReason::Returned => "returned",
+            PlanReason::Pinned => "pinned",
         }
     }
 }

@@ -14,8 +14,8 @@ use selfsame_wire::limits::FETCH_BYTES_MAX;
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Authority, Ballot, BallotRequest, Claim, CompleteRequest, DescendRequest,
     ElementsReply, ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerAsk, LedgerReply,
-    LedgerRequest, NodeRoots, ReadReply, ReadRequest, Replica, Root, RootsRequest, ScanRequest, ScanState,
-    Share, StartRequest,
+    LedgerRequest, NodeRoots, PinRequest, ReadReply, ReadRequest, Replica, Root, RootsRequest, ScanRequest,
+    ScanState, Share, StartRequest,
 };
 use tokio::time::{Instant, timeout};
 
@@ -270,12 +270,13 @@ impl Peer for LocalAgent {
         self.fence(&request.claim).await?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
         let conclude = if request.conclude { Conclude::Gone } else { Conclude::Nothing };
-        let observations = replica.observe(request.keys, conclude).await?;
+        let observations = replica.observe(request.keys.clone(), conclude).await?;
+        let seen = replica.with_pins(&request.keys, observations).await?;
         if request.conclude {
             let place = (request.claim.collection, request.claim.shard);
             self.confirmed.lock().insert(place, (request.claim.epoch, Instant::now()));
         }
-        Ok(observations)
+        Ok(seen)
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<FetchReply, PeerError> {
@@ -308,6 +309,10 @@ impl Peer for LocalAgent {
         let approved = matches!(request.authority, Authority::Approved(_));
         let warrant = Warrant { run: request.claim.run, epoch: request.claim.epoch, approved };
         replica.repair(warrant, request.items).await
+    }
+
+    async fn pin(&self, request: PinRequest) -> Result<(), PeerError> {
+        self.replica(&request.collection, &request.node)?.pin(request.pins).await
     }
 
     fn wire_bytes(&self) -> u64 {

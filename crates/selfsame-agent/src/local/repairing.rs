@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use selfsame_core::{Epoch, Key, KeyDigest, OriginMarker, RepairId, RowDigest, RunId};
+use selfsame_core::{
+    Epoch, Fingerprinter, Key, KeyDigest, OriginMarker, RepairId, RowDigest, RunId, UnknownReason,
+};
 use selfsame_journal::{
     BeforeImage, Intent, IntentOutcome, IntentWrite, IntentWritten, LedgerStep, StoredIntent,
 };
 use selfsame_store::{Expected, Read, Refusal, RepairBatch, RepairItem, Write, WriteOutcome};
 use selfsame_wire::message::{ApplyItem, ApplyOutcome};
+use tokio::sync::oneshot;
 
 use super::replica::{Conclude, LocalReplica};
 use crate::blocking::blocking;
@@ -26,16 +29,27 @@ pub(super) struct Warrant {
 }
 
 /// An item on its way through, and what became of it as far as is known.
-struct Step {
-    item: ApplyItem,
-    outcome: Option<ApplyOutcome>,
+pub(super) struct Step {
+    pub(super) item: ApplyItem,
+    pub(super) outcome: Option<ApplyOutcome>,
 }
 
 impl Step {
     /// Whether the replica is now as the item wants it.
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         matches!(self.outcome, Some(ApplyOutcome::Applied | ApplyOutcome::AlreadyThere))
     }
+}
+
+/// A repair of which is known what became of it.
+pub(super) struct Ended {
+    pub(super) repair: RepairId,
+    pub(super) key: Key,
+    /// Whether it deletes.
+    pub(super) deletes: bool,
+    /// The row that it was to write; `None` also if that was forgotten.
+    pub(super) intended: Option<RowDigest>,
+    pub(super) outcome: IntentOutcome,
 }
 
 impl LocalReplica {
@@ -45,11 +59,55 @@ impl LocalReplica {
         warrant: Warrant,
         items: Vec<ApplyItem>,
     ) -> Result<Vec<ApplyOutcome>, PeerError> {
-        let _alone = self.writing.lock().await;
-        // Under the lock for which a pause waits, and for what was approved too: after its answer no write starts.
-        if self.is_paused().await {
-            return Err(PeerError::Refused("repairs are paused".to_owned()));
+        self.alone(async move |this| {
+            this.refuse_if_paused().await?;
+            this.repair_alone(warrant, items).await
+        })
+        .await
+    }
+
+    /// Does something while nobody else writes, and does it to its end even if nobody waits for it any more: a store
+    /// does not stop in the midst of a write, and whoever came next would read beside it, and take it for not made.
+    pub(super) async fn alone<T, F, Fut>(self: &Arc<Self>, work: F) -> Result<T, PeerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Self>) -> Fut,
+        Fut: Future<Output = Result<T, PeerError>> + Send + 'static,
+    {
+        let alone = self.writing.clone().lock_owned().await;
+        let work = work(self.clone());
+        let (answer, answered) = oneshot::channel();
+        self.parts.tasks.spawn_to_end("write", async move {
+            let done = work.await;
+            drop(alone);
+            // Nobody may be waiting any more, which is no error.
+            let _ = answer.send(done);
+        });
+        // Without an answer only if the agent drains, and did not wait any longer.
+        answered.await.unwrap_or(Err(PeerError::Unknown(UnknownReason::Unreachable)))
+    }
+
+    /// For a caller that holds the lock for which a pause waits: after the pause's answer no write starts, not even of
+    /// what was approved. A journal that does not answer is taken for a pause.
+    pub(super) async fn refuse_if_paused(self: &Arc<Self>) -> Result<(), PeerError> {
+        let this = self.clone();
+        let paused =
+            blocking(move || this.parts.journal.paused(&this.parts.collection.name, this.parts.clock.now()));
+        match paused.await {
+            Ok(None) => Ok(()),
+            _ => Err(PeerError::Refused("repairs are paused; hint: selfsame resume".to_owned())),
         }
+    }
+
+    /// As [`LocalReplica::repair`], for a caller that holds the writing lock and knows that there is no pause.
+    pub(super) async fn repair_alone(
+        self: &Arc<Self>,
+        warrant: Warrant,
+        items: Vec<ApplyItem>,
+    ) -> Result<Vec<ApplyOutcome>, PeerError> {
+        // What an earlier delivery left open is known before it is tried again: the store would only say that it is
+        // there already, and nobody would know who wrote it.
+        self.settle_alone().await?;
         let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
         let before = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
         let mut steps: Vec<Step> = items.into_iter().map(|item| Step { item, outcome: None }).collect();
@@ -60,8 +118,10 @@ impl LocalReplica {
                 Err(outcome) => step.outcome = Some(outcome),
             }
         }
+        let intents = self.without_pinned(&warrant, intents, &mut steps).await?;
         self.announce(intents, &mut steps).await?;
         self.write(&warrant, &mut steps).await?;
+        self.end_passed_pins(&steps).await?;
         self.observe_repairs(&steps).await?;
         let missing = || ApplyOutcome::Refused("the store gave no outcome".to_owned());
         Ok(steps.into_iter().map(|step| step.outcome.unwrap_or_else(missing)).collect())
@@ -70,14 +130,6 @@ impl LocalReplica {
     /// Waits until the batch that is being written, if one is, is done.
     pub(crate) async fn finish_writing(&self) {
         drop(self.writing.lock().await);
-    }
-
-    /// Whether this agent was told to start no writes. A journal that does not answer is taken for a pause.
-    async fn is_paused(self: &Arc<Self>) -> bool {
-        let this = self.clone();
-        let paused =
-            blocking(move || this.parts.journal.paused(&this.parts.collection.name, this.parts.clock.now()));
-        !matches!(paused.await, Ok(None))
     }
 
     /// The intent of an item whose condition holds so far, with the row that it replaces.
@@ -148,18 +200,34 @@ impl LocalReplica {
         let written = written.map_err(|error| self.silent(&error))?;
         #[cfg(feature = "failpoints")]
         fail::fail_point!("agent::store_written");
-        let mut outcomes = Vec::new();
+        let mut ended = Vec::new();
         for (index, outcome) in open.into_iter().zip(written) {
             let step = &mut steps[index];
             let (journalled, answered) = said(outcome);
-            outcomes.push((step.item.repair, journalled));
+            ended.push(Ended {
+                repair: step.item.repair,
+                key: step.item.key.clone(),
+                deletes: step.item.row.is_none(),
+                intended: step.item.row.as_ref().map(|row| self.fingerprinter().row_digest(row)),
+                outcome: journalled,
+            });
             step.outcome = Some(answered);
         }
-        // Before the outcomes: what has one is settled, and a scan would take a deletion of ours for a client's.
-        let deleted = steps.iter().filter(|step| step.is_done() && step.item.row.is_none());
-        self.forget_deleted(deleted.map(|step| step.item.key.clone()).collect()).await?;
+        self.end(ended).await
+    }
+
+    /// Notes what became of repairs. The outcomes come last: what has one is settled, and nobody comes back to it. A scan
+    /// would take a deletion of ours for a client's, and a pin would not hold what an undo has put back.
+    async fn end(self: &Arc<Self>, ended: Vec<Ended>) -> Result<(), PeerError> {
+        let deleted = ended.iter().filter(|ended| ended.deletes && ended.outcome.is_done());
+        self.forget_deleted(deleted.map(|ended| ended.key.clone()).collect()).await?;
         let this = self.clone();
-        blocking(move || this.record_outcomes(&outcomes)).await
+        blocking(move || {
+            this.fit_pins(&ended)?;
+            let outcomes: Vec<_> = ended.into_iter().map(|ended| (ended.repair, ended.outcome)).collect();
+            this.record_outcomes(&outcomes)
+        })
+        .await
     }
 
     fn repair_item(&self, run: RunId, item: &ApplyItem) -> RepairItem {
@@ -207,6 +275,11 @@ impl LocalReplica {
     pub(super) async fn settle_intents(self: &Arc<Self>) -> Result<(), PeerError> {
         // Intents of a batch that is being written now are not to be settled.
         let _alone = self.writing.lock().await;
+        self.settle_alone().await
+    }
+
+    /// As [`LocalReplica::settle_intents`], for a caller that holds the writing lock.
+    async fn settle_alone(self: &Arc<Self>) -> Result<(), PeerError> {
         loop {
             let this = self.clone();
             let open = blocking(move || {
@@ -223,25 +296,16 @@ impl LocalReplica {
             }
             let keys: Vec<Key> = open.iter().map(|stored| stored.intent.key.clone()).collect();
             let reads = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
-            let deleted = open
-                .iter()
-                .zip(&reads)
-                .filter(|(stored, read)| stored.intent.write == IntentWrite::Delete && **read == Read::Absent)
-                .map(|(stored, _)| stored.intent.key.clone())
-                .collect();
-            let outcomes =
-                open.iter().zip(&reads).map(|(stored, read)| settled(stored, read)).collect::<Vec<_>>();
-            tracing::warn!(node = %self.parts.node, intents = outcomes.len(), "settled intents without an outcome");
-            self.forget_deleted(deleted).await?;
-            let this = self.clone();
-            blocking(move || this.record_outcomes(&outcomes)).await?;
+            let settled = |(stored, read)| settled(stored, read, self.fingerprinter());
+            let ended: Vec<Ended> = open.into_iter().zip(&reads).map(settled).collect();
+            tracing::warn!(node = %self.parts.node, intents = ended.len(), "settled intents without an outcome");
+            self.end(ended).await?;
         }
     }
 }
 
 /// What reading says of an intent.
-fn settled(stored: &StoredIntent, read: &Read) -> (RepairId, IntentOutcome) {
-    let intent = &stored.intent;
+fn settled(StoredIntent { intent, .. }: StoredIntent, read: &Read, digests: &Fingerprinter) -> Ended {
     let row = read.document().map(|document| document.row_digest);
     let outcome = match (&intent.write, read) {
         (IntentWrite::Delete, Read::Absent) => IntentOutcome::Applied { after: None },
@@ -255,7 +319,11 @@ fn settled(stored: &StoredIntent, read: &Read) -> (RepairId, IntentOutcome) {
         _ if row == intent.expected => IntentOutcome::Changed,
         _ => IntentOutcome::Unknown,
     };
-    (intent.repair, outcome)
+    let (deletes, intended) = match intent.write {
+        IntentWrite::Delete => (true, None),
+        IntentWrite::Put { row, .. } => (false, row.map(|row| digests.row_digest(&row))),
+    };
+    Ended { repair: intent.repair, key: intent.key, deletes, intended, outcome }
 }
 
 fn expected(row: Option<RowDigest>) -> Expected {

@@ -11,6 +11,7 @@ use selfsame_core::{
 use selfsame_index::{Fresh, Index, IndexError};
 use selfsame_journal::{Journal, JournalError};
 use selfsame_store::{Read, Store, StoreError};
+use selfsame_wire::message;
 
 use super::cached::CachedIndex;
 use super::holding::{Gone, Holding};
@@ -60,7 +61,7 @@ pub struct LocalReplica {
     pub(super) parts: LocalReplicaParts,
     pub(super) scan: Mutex<ScanTask>,
     /// Held over a batch from its intents to its outcomes.
-    pub(super) writing: tokio::sync::Mutex<()>,
+    pub(super) writing: Arc<tokio::sync::Mutex<()>>,
     /// Held while the feed is read.
     pub(super) reading_feed: tokio::sync::Mutex<()>,
     pub(super) memory_sums: MemorySums,
@@ -84,7 +85,7 @@ impl LocalReplica {
         Ok(Arc::new(LocalReplica {
             parts,
             scan: Mutex::new(ScanTask::default()),
-            writing: tokio::sync::Mutex::new(()),
+            writing: Arc::default(),
             reading_feed: tokio::sync::Mutex::new(()),
             memory_sums,
             holding,
@@ -119,8 +120,9 @@ impl LocalReplica {
     }
 
     /// One fresh read for somebody who only looks: nothing is concluded from it.
-    pub async fn look(self: &Arc<Self>, keys: Vec<Key>) -> Result<Vec<Observation>, PeerError> {
-        self.observe(keys, Conclude::Nothing).await
+    pub async fn look(self: &Arc<Self>, keys: Vec<Key>) -> Result<Vec<message::Seen>, PeerError> {
+        let observations = self.observe(keys.clone(), Conclude::Nothing).await?;
+        self.with_pins(&keys, observations).await
     }
 
     /// The replica's node.

@@ -133,6 +133,7 @@ impl LocalReplica {
         self.mend_index().await?;
         self.settle_intents().await?;
         self.mark_store().await?;
+        self.end_stale_pins().await?;
         self.catch_up().await?;
         let total = self.parts.store.count().await.map_err(|error| self.silent(&error))?;
         let (mut progress, resumed) = self.begin_or_resume().await?;

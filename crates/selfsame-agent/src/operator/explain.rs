@@ -1,15 +1,19 @@
 //! One key, read afresh from all replicas: what is there, what would be done about it, and what runs did with it.
 
 use selfsame_core::{
-    ContentDigest, Decision, Key, Moment, NodeName, Observation, Presence, ReplicaIndex, RowDigest,
-    ShardVerdict, Sighting, Target, Tombstone, UnknownReason, Verdict, Version, WallMicros, resolve,
+    ContentDigest, Decision, HoldReason, Key, Moment, NodeName, Observation, Presence, ReplicaIndex,
+    RowDigest, ShardVerdict, Sighting, Target, Tombstone, UnknownReason, Verdict, Version, WallMicros,
+    resolve,
 };
+use selfsame_wire::message::Seen;
 use selfsame_wire::v1;
 use tonic::Status;
 
 use super::OperatorService;
+use super::keys::typed_key;
 use super::records::run_item;
 use super::run::verdict_name;
+use crate::exchange::sighting;
 use crate::settings::CollectionSettings;
 
 /// Items of a key's history.
@@ -26,7 +30,7 @@ impl OperatorService {
         }
         let collections = self.collections(&request.collection)?;
         let collection = collections.first().ok_or_else(|| Status::not_found("no such collection"))?;
-        let key = Key::from_typed(&request.key);
+        let key = typed_key(Some(collection), &request.key);
         let mut reply = self.own_view(collection, &key).await?;
         if forwarded {
             return Ok(reply);
@@ -42,7 +46,7 @@ impl OperatorService {
         reply.silent = silent;
         reply.history.sort_by_key(|item| std::cmp::Reverse(item.at));
         reply.history.truncate(HISTORY);
-        self.judge(collection, &mut reply);
+        self.judge(collection, &key, &mut reply);
         Ok(reply)
     }
 
@@ -66,6 +70,9 @@ impl OperatorService {
         }
         let (name, sought) = (collection.name.clone(), key.clone());
         let history = self.journal(move |journal| journal.explain(&name, &sought, HISTORY)).await?;
+        let mut history: Vec<v1::RunItem> =
+            history.into_iter().map(|item| run_item(collection.name.as_str(), item)).collect();
+        history.extend(self.undos_of_key(collection, key).await?);
         let digest = self.parts.fleet.fingerprinter(&collection.name).key_digest(key);
         let shards = collection.replicas.first().map(|replica| replica.mapping.shards);
         Ok(v1::ExplainReply {
@@ -73,13 +80,13 @@ impl OperatorService {
             key: key.to_string(),
             shard: shards.map_or(0, |shards| digest.shard(shards).0),
             observations,
-            history: history.into_iter().map(|item| run_item(collection.name.as_str(), item)).collect(),
+            history,
             ..v1::ExplainReply::default()
         })
     }
 
     /// Puts the observations into the configured order and adds what the rules say about them.
-    fn judge(&self, collection: &CollectionSettings, reply: &mut v1::ExplainReply) {
+    fn judge(&self, collection: &CollectionSettings, key: &Key, reply: &mut v1::ExplainReply) {
         let mut seen = std::mem::take(&mut reply.observations);
         for replica in &collection.replicas {
             let at = seen.iter().position(|seen| seen.node == replica.node.as_str());
@@ -97,6 +104,12 @@ impl OperatorService {
             reply.observations[target.replica.0].cause = target.cause.as_str().to_owned();
         }
         reply.decision = described(&verdict, collection);
+        let pinned = self.pinned(collection, key, &verdict, &observations, &reply.observations);
+        if !pinned.is_empty() {
+            let nodes: Vec<&str> = pinned.iter().map(|node| node.as_str()).collect();
+            let (reason, hint) = (HoldReason::Pinned.as_str(), HoldReason::Pinned.hint());
+            reply.decision += &format!("; held ({reason}) on {}; hint: {hint}", nodes.join(", "));
+        }
         reply.rule = verdict.rule.describe().to_owned();
         reply.verdict = verdict_name(&match verdict.decision {
             Decision::Agree => ShardVerdict::InSync { as_of: self.parts.clock.now() },
@@ -105,6 +118,30 @@ impl OperatorService {
             Decision::Copy { .. } | Decision::Delete { .. } | Decision::Hold { .. } => ShardVerdict::Diverged,
         })
         .into();
+    }
+
+    /// The nodes on which a person does not want what the rules say.
+    fn pinned<'a>(
+        &self,
+        collection: &'a CollectionSettings,
+        key: &Key,
+        verdict: &Verdict,
+        observations: &[Observation],
+        told: &[v1::NodeObservation],
+    ) -> Vec<&'a NodeName> {
+        let (winner, targets) = match &verdict.decision {
+            Decision::Copy { winner, targets } => (Some(*winner), targets),
+            Decision::Delete { targets, .. } => (None, targets),
+            _ => return Vec::new(),
+        };
+        let fingerprinter = self.parts.fleet.fingerprinter(&collection.name);
+        let entry = winner.and_then(|winner| sighting(&observations[winner.0]));
+        let digest = entry.map(|entry| fingerprinter.entry_digest(&entry.entry(key)).0.to_vec());
+        let is_pinned = |target: &&Target| {
+            told[target.replica.0].pinned.as_ref().is_some_and(|pinned| pinned.entry == digest)
+        };
+        let pinned = targets.iter().filter(is_pinned);
+        pinned.map(|target| &collection.replicas[target.replica.0].node).collect()
     }
 }
 
@@ -133,7 +170,7 @@ fn silent(node: &NodeName) -> v1::NodeObservation {
     }
 }
 
-fn told(node: &NodeName, seen: &Observation) -> v1::NodeObservation {
+fn told(node: &NodeName, Seen { observation: seen, pinned }: &Seen) -> v1::NodeObservation {
     let (state, sighting) = match &seen.presence {
         Presence::Live(sighting) => ("live", Some(sighting)),
         Presence::Marked(sighting) => ("marked", Some(sighting)),
@@ -152,6 +189,7 @@ fn told(node: &NodeName, seen: &Observation) -> v1::NodeObservation {
         memory: seen.memory.clone().map(Into::into),
         held: seen.held,
         cause: String::new(),
+        pinned: pinned.map(|pin| v1::PinnedChange { entry: pin.after.map(|entry| entry.0.to_vec()) }),
     }
 }
 

@@ -1,8 +1,12 @@
 //! The operator API: what people and tools ask of a fleet. Any agent answers for all: it asks the others, and
 //! names those that were silent. What is said here never carries a store's own words.
 
+mod drops;
 mod explain;
+mod forget;
+mod history;
 mod holding;
+mod keys;
 mod lookup;
 mod plans;
 mod records;
@@ -10,6 +14,7 @@ mod resync;
 mod run;
 mod siblings;
 mod status;
+mod undo;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -148,6 +153,16 @@ impl Operator for OperatorService {
     async fn drop(&self, request: Request<v1::DropRequest>) -> Result<Response<v1::DropReply>, Status> {
         let forwarded = self.is_forwarded(&request)?;
         self.drop_plan(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn undo(&self, request: Request<v1::UndoRequest>) -> Result<Response<v1::UndoReply>, Status> {
+        let forwarded = self.is_forwarded(&request)?;
+        self.undo_run(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn forget(&self, request: Request<v1::ForgetRequest>) -> Result<Response<v1::ForgetReply>, Status> {
+        let forwarded = self.is_forwarded(&request)?;
+        self.forget_key(request.into_inner(), forwarded).await.map(Response::new)
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseReply>, Status> {

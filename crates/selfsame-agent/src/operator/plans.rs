@@ -117,7 +117,7 @@ impl OperatorService {
     }
 
     /// This agent as one whose part is missing.
-    fn missing(&self, status: &Status) -> v1::SilentAgent {
+    pub(super) fn missing(&self, status: &Status) -> v1::SilentAgent {
         let own = self.parts.fleet.agent(&self.parts.name);
         v1::SilentAgent {
             agent: self.parts.name.to_string(),
@@ -126,31 +126,7 @@ impl OperatorService {
         }
     }
 
-    pub(super) async fn drop_plan(
-        &self,
-        request: v1::DropRequest,
-        forwarded: bool,
-    ) -> Result<v1::DropReply, Status> {
-        let run = self.run_id(&request.run).await?;
-        let mut dropped = 0;
-        for row in self.own_plans(run).await? {
-            let id = row.plan.id.clone();
-            self.journal(move |journal| journal.remove_plan(&id)).await?;
-            dropped += row.counts.pending;
-        }
-        let mut reply = v1::DropReply { dropped, silent: Vec::new() };
-        if !forwarded {
-            let request = v1::DropRequest { run: run.to_string() };
-            let (answers, silent) = self
-                .ask_siblings(&request, |mut client, request| async move { client.drop(request).await })
-                .await;
-            reply.dropped += answers.iter().map(|answer: &v1::DropReply| answer.dropped).sum::<u64>();
-            reply.silent = silent;
-        }
-        Ok(reply)
-    }
-
-    async fn own_plans(&self, run: RunId) -> Result<Vec<PlanRow>, Status> {
+    pub(super) async fn own_plans(&self, run: RunId) -> Result<Vec<PlanRow>, Status> {
         let now = self.parts.clock.now();
         let rows = self.journal(move |journal| journal.plans_of_run(run)).await?;
         Ok(rows.into_iter().filter(|row| row.plan.expires > now).collect())

@@ -81,12 +81,26 @@ impl OperatorService {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let Heard { answers, refused, mut silent } = self.hear_siblings(question, ANSWER_WITHIN, ask).await;
+        self.ask_siblings_within(question, ANSWER_WITHIN, ask).await
+    }
+
+    /// As [`Self::ask_siblings`], with another deadline.
+    pub(super) async fn ask_siblings_within<Q, A, F>(
+        &self,
+        question: &Q,
+        within: Duration,
+        ask: impl Fn(OperatorClient<Channel>, Request<Q>) -> F,
+    ) -> (Vec<A>, Vec<v1::SilentAgent>)
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let Heard { answers, refused, mut silent } = self.hear_siblings(question, within, ask).await;
         silent.extend(refused.into_iter().map(|(agent, _)| agent));
         (answers, silent)
     }
 
-    /// As [`Self::ask_siblings`], with refusals apart, and with another deadline.
+    /// As [`Self::ask_siblings_within`], with refusals apart.
     pub(super) async fn hear_siblings<Q, A, F>(
         &self,
         question: &Q,

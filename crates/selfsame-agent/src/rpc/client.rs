@@ -14,7 +14,7 @@ use selfsame_wire::limits::MESSAGE_BYTES_MAX;
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Ballot, BallotRequest, CompleteRequest, DescendRequest, ElementsReply,
     ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerReply, LedgerRequest, NodeRoots,
-    ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
+    PinRequest, ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
 };
 use selfsame_wire::v1::{self, peer_client::PeerClient};
 use selfsame_wire::{Failure, Malformed};
@@ -321,6 +321,13 @@ impl Peer for GrpcPeer {
         let send = async |mut peer: PeerClient<_>, ask| peer.apply(ask).await;
         let outcomes = self.call::<v1::ApplyRequest, _, _>(self.deadlines.heavy, request, send).await?;
         self.counted("outcomes", outcomes, count)
+    }
+
+    async fn pin(&self, request: PinRequest) -> Result<(), PeerError> {
+        let send = async |mut peer: PeerClient<_>, ask| peer.pin(ask).await;
+        let request = v1::PinRequest::from(request);
+        let v1::PinReply {} = self.exchange(self.deadlines.heavy, request, send).await?;
+        Ok(())
     }
 
     fn wire_bytes(&self) -> u64 {

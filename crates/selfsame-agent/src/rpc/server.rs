@@ -18,6 +18,7 @@ use tonic_health::ServingStatus;
 
 use super::service::PeerService;
 use crate::peer::Peer;
+use crate::supervisor::DRAIN_MAX;
 
 /// Calls of one connection that are answered at a time. An agent asks another for a few shards at once, and an
 /// operator for less; a guess at the same order as a store's connections.
@@ -29,10 +30,6 @@ const STREAMS_MAX: u32 = 256;
 /// How often a connection is asked whether its client still lives, and how long the answer may take. The client
 /// asks more often; this only frees what a vanished client left behind.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-
-/// How long calls that are under way may go on after the shutdown began. Less than the 30 s that Kubernetes
-/// gives.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Why the port cannot be served.
 #[derive(Debug, thiserror::Error)]

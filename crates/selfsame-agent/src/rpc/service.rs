@@ -133,4 +133,8 @@ impl v1::peer_server::Peer for PeerService {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyReply>, Status> {
         reply(self.peer.apply(self.accept(request)?).await)
     }
+
+    async fn pin(&self, request: Request<v1::PinRequest>) -> Result<Response<v1::PinReply>, Status> {
+        reply(self.peer.pin(self.accept(request)?).await)
+    }
 }

@@ -113,6 +113,9 @@ impl Peer for Faulty {
     async fn apply(&self, request: ApplyRequest) -> Result<Vec<ApplyOutcome>, PeerError> {
         self.agent.apply(request).await
     }
+    async fn pin(&self, request: PinRequest) -> Result<(), PeerError> {
+        self.agent.pin(request).await
+    }
     fn wire_bytes(&self) -> u64 {
         0
     }

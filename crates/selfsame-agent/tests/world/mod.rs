@@ -56,6 +56,7 @@ pub struct World {
     pub stores: Vec<Arc<MemoryStore>>,
     pub faults: Vec<Arc<ScriptedFaults>>,
     pub agents: Vec<Arc<LocalAgent>>,
+    /// The one replica of each agent.
     pub replicas: Vec<Arc<LocalReplica>>,
     attached: Vec<Arc<dyn Store>>,
     pub journals: Vec<Arc<Journal>>,
@@ -143,6 +144,15 @@ pub async fn in_sync(collection: CollectionSettings) -> World {
 
 impl World {
     pub fn with(collection: CollectionSettings) -> World {
+        World::made(collection, true)
+    }
+
+    /// A world whose journals keep no before-images.
+    pub fn without_images(collection: CollectionSettings) -> World {
+        World::made(collection, false)
+    }
+
+    fn made(collection: CollectionSettings, before_images: bool) -> World {
         let data = tempfile::tempdir().unwrap();
         let agent = |(name, node): (&str, NodeName)| AgentSettings {
             name: name.parse().unwrap(),
@@ -158,7 +168,7 @@ impl World {
             secret: b"secret".to_vec(),
             insecure: false,
             journal: JournalSettings {
-                before_images: true,
+                before_images,
                 undo_retention: Duration::from_secs(600),
                 retention: Duration::from_secs(600),
             },
@@ -176,8 +186,11 @@ impl World {
             let hook: DelayHook = Arc::new(move |_| {
                 let waiting = waiting.clone();
                 Box::pin(async move {
-                    if let Some(interrupt) = waiting.lock().take() {
+                    let interrupt = waiting.lock().take();
+                    if let Some(interrupt) = interrupt {
                         interrupt();
+                        // Whoever it concerns may act before the store goes on.
+                        tokio::task::yield_now().await;
                     }
                 })
             });

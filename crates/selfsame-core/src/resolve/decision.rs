@@ -71,11 +71,13 @@ pub enum HoldReason {
     ObservedDelete,
     /// A deleted key is there again, and nothing tells which came last.
     Recreated,
+    /// This very change was undone or dropped by a person. No rule says so: the replica's agent does.
+    Pinned,
 }
 
 impl HoldReason {
     /// All reasons, for closed label sets.
-    pub const ALL: [HoldReason; 7] = [
+    pub const ALL: [HoldReason; 8] = [
         HoldReason::ReportOnly,
         HoldReason::ClockSkew,
         HoldReason::PreferredUnheard,
@@ -83,6 +85,7 @@ impl HoldReason {
         HoldReason::Tie,
         HoldReason::ObservedDelete,
         HoldReason::Recreated,
+        HoldReason::Pinned,
     ];
 
     /// The name in reports.
@@ -95,6 +98,7 @@ impl HoldReason {
             HoldReason::Tie => "tie",
             HoldReason::ObservedDelete => "observed_delete",
             HoldReason::Recreated => "recreated",
+            HoldReason::Pinned => "pinned",
         }
     }
 
@@ -112,6 +116,9 @@ impl HoldReason {
             HoldReason::Recreated => {
                 "delete the document everywhere, or write it again everywhere with a new version"
             }
+            HoldReason::Pinned => {
+                "it was undone or dropped; a newer write of the key ends it, and so does approving its plan"
+            }
         }
     }
 
@@ -124,7 +131,8 @@ impl HoldReason {
             HoldReason::ReportOnly
             | HoldReason::PreferredUnheard
             | HoldReason::PreferredBehind
-            | HoldReason::ObservedDelete => Cause::Unknown,
+            | HoldReason::ObservedDelete
+            | HoldReason::Pinned => Cause::Unknown,
         }
     }
 }

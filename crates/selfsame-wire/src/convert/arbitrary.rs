@@ -5,10 +5,10 @@ use proptest::option;
 use proptest::prelude::*;
 use selfsame_core::merkle::{BucketId, Depth, Element, NodeHash};
 use selfsame_core::{
-    AgentName, Cause, Cell, Certainty, CollectionName, ContentDigest, Counts, Decimal, Epoch, Key, KeyDigest,
-    KeyPart, KeyPrefix, NodeName, Observation, OriginMarker, Presence, RepairId, Row, RowDigest, RunId,
-    ShardCount, ShardId, ShardVerdict, Sighting, Slot, Tombstone, TombstoneCause, TombstoneOwner,
-    UnknownReason, Version, WallMicros,
+    AgentName, Cause, Cell, Certainty, CollectionName, ContentDigest, Counts, Decimal, EntryDigest, Epoch,
+    Key, KeyDigest, KeyPart, KeyPrefix, NodeName, Observation, OriginMarker, Presence, RepairId, Row,
+    RowDigest, RunId, ShardCount, ShardId, ShardVerdict, Sighting, Slot, Tombstone, TombstoneCause,
+    TombstoneOwner, UnknownReason, Version, WallMicros,
 };
 
 use crate::message::*;
@@ -341,7 +341,7 @@ fn sighting() -> impl Strategy<Value = Sighting> {
     })
 }
 
-pub(crate) fn observations() -> impl Strategy<Value = Vec<Observation>> {
+pub(crate) fn observation() -> impl Strategy<Value = Observation> {
     let presence = prop_oneof![
         3 => sighting().prop_map(Presence::Live),
         1 => sighting().prop_map(Presence::Marked),
@@ -350,7 +350,25 @@ pub(crate) fn observations() -> impl Strategy<Value = Vec<Observation>> {
         1 => Just(Presence::Unreachable),
     ];
     let observation = (presence, option::of(tombstone()), any::<bool>());
-    vec(observation.prop_map(|(presence, memory, held)| Observation { presence, memory, held }), 0..5)
+    observation.prop_map(|(presence, memory, held)| Observation { presence, memory, held })
+}
+
+fn pin() -> impl Strategy<Value = Pin> {
+    let after = option::of(any::<[u8; 32]>().prop_map(EntryDigest));
+    (option::of(row_digest()), after).prop_map(|(before, after)| Pin { before, after })
+}
+
+pub(crate) fn seen() -> impl Strategy<Value = Vec<Seen>> {
+    let seen = (observation(), option::of(pin()));
+    vec(seen.prop_map(|(observation, pinned)| Seen { observation, pinned }), 0..5)
+}
+
+pub(crate) fn pin_request() -> impl Strategy<Value = PinRequest> {
+    (collection(), node(), vec((key(), pin()), 0..5)).prop_map(|(collection, node, pins)| PinRequest {
+        collection,
+        node,
+        pins,
+    })
 }
 
 pub(crate) fn fetch_request() -> impl Strategy<Value = FetchRequest> {

@@ -1,13 +1,16 @@
 //! What is asked of stores: fresh reads, documents, repairs.
 
 use selfsame_core::{
-    ContentDigest, Key, Observation, Presence, RepairId, Row, RowDigest, Sighting, Version, WallMicros,
+    ContentDigest, EntryDigest, Key, Observation, Presence, RepairId, Row, RowDigest, Sighting, Version,
+    WallMicros,
 };
 
 use super::types::{cause, run};
 use super::{Malformed, all, array, arrays, at_most, exactly, name, required};
 use crate::limits::{APPLY_BYTES_MAX, APPLY_ITEMS_MAX, FETCH_BYTES_MAX, FETCH_ROWS_MAX, KEYS_MAX};
-use crate::message::{ApplyItem, ApplyOutcome, ApplyRequest, Authority, FetchRequest, ReadRequest};
+use crate::message::{
+    ApplyItem, ApplyOutcome, ApplyRequest, Authority, FetchRequest, Pin, PinRequest, ReadRequest, Seen,
+};
 use crate::v1;
 
 impl From<ReadRequest> for v1::ReadRequest {
@@ -71,6 +74,7 @@ impl From<Observation> for v1::Observation {
             },
             memory: observation.memory.map(Into::into),
             held: observation.held,
+            pinned: None,
         }
     }
 }
@@ -101,13 +105,47 @@ impl TryFrom<v1::Observation> for Observation {
     }
 }
 
-impl From<Vec<Observation>> for v1::ReadReply {
-    fn from(observations: Vec<Observation>) -> Self {
-        v1::ReadReply { observations: observations.into_iter().map(Into::into).collect() }
+impl From<Pin> for v1::Pin {
+    fn from(pin: Pin) -> Self {
+        v1::Pin {
+            before: pin.before.map(|digest| digest.0.to_vec()),
+            after: pin.after.map(|digest| digest.0.to_vec()),
+        }
     }
 }
 
-impl TryFrom<v1::ReadReply> for Vec<Observation> {
+impl TryFrom<v1::Pin> for Pin {
+    type Error = Malformed;
+
+    fn try_from(pin: v1::Pin) -> Result<Pin, Malformed> {
+        let before = pin.before.map(|bytes| array("pin.before", &bytes)).transpose()?;
+        let after = pin.after.map(|bytes| array("pin.after", &bytes)).transpose()?;
+        Ok(Pin { before: before.map(RowDigest), after: after.map(EntryDigest) })
+    }
+}
+
+impl From<Seen> for v1::Observation {
+    fn from(seen: Seen) -> Self {
+        v1::Observation { pinned: seen.pinned.map(Into::into), ..seen.observation.into() }
+    }
+}
+
+impl TryFrom<v1::Observation> for Seen {
+    type Error = Malformed;
+
+    fn try_from(mut observation: v1::Observation) -> Result<Seen, Malformed> {
+        let pinned = observation.pinned.take().map(Pin::try_from).transpose()?;
+        Ok(Seen { observation: observation.try_into()?, pinned })
+    }
+}
+
+impl From<Vec<Seen>> for v1::ReadReply {
+    fn from(seen: Vec<Seen>) -> Self {
+        v1::ReadReply { observations: seen.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl TryFrom<v1::ReadReply> for Vec<Seen> {
     type Error = Malformed;
 
     fn try_from(reply: v1::ReadReply) -> Result<Self, Malformed> {
@@ -272,5 +310,39 @@ impl TryFrom<v1::ApplyReply> for Vec<ApplyOutcome> {
             return Err(Malformed::new("refusals", "has more reasons than repairs that were refused"));
         }
         Ok(outcomes)
+    }
+}
+
+impl From<PinRequest> for v1::PinRequest {
+    fn from(request: PinRequest) -> Self {
+        let key = |(key, pin): &(Key, Pin)| v1::PinnedKey { key: Some(key.into()), pin: Some((*pin).into()) };
+        v1::PinRequest {
+            collection: request.collection.to_string(),
+            node: request.node.to_string(),
+            keys: request.pins.iter().map(key).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::PinRequest> for PinRequest {
+    type Error = Malformed;
+
+    fn try_from(request: v1::PinRequest) -> Result<PinRequest, Malformed> {
+        at_most("keys", request.keys.len(), KEYS_MAX)?;
+        let pin = |pinned: v1::PinnedKey| {
+            let key = required("keys.key", pinned.key)?.try_into()?;
+            Ok((key, required("keys.pin", pinned.pin)?.try_into()?))
+        };
+        Ok(PinRequest {
+            collection: name("collection", &request.collection)?,
+            node: name("node", &request.node)?,
+            pins: request.keys.into_iter().map(pin).collect::<Result<_, Malformed>>()?,
+        })
+    }
+}
+
+impl From<()> for v1::PinReply {
+    fn from((): ()) -> Self {
+        v1::PinReply {}
     }
 }

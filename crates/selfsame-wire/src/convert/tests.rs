@@ -93,11 +93,13 @@ fn descents_survive_the_wire() {
 #[test]
 fn reads_and_repairs_survive_the_wire() {
     law::<ReadRequest, v1::ReadRequest>(arbitrary::read_request());
-    law::<Vec<Observation>, v1::ReadReply>(arbitrary::observations());
+    law::<Vec<Seen>, v1::ReadReply>(arbitrary::seen());
+    law::<Observation, v1::Observation>(arbitrary::observation());
     law::<FetchRequest, v1::FetchRequest>(arbitrary::fetch_request());
     law::<Vec<Option<Row>>, v1::FetchReply>(arbitrary::rows());
     law::<ApplyRequest, v1::ApplyRequest>(arbitrary::apply_request());
     law::<Vec<ApplyOutcome>, v1::ApplyReply>(arbitrary::outcomes());
+    law::<PinRequest, v1::PinRequest>(arbitrary::pin_request());
     law::<OriginMarker, v1::OriginMarker>(arbitrary::marker());
 }
 
@@ -436,7 +438,7 @@ fn presence_and_sighting_go_together() {
     let sighting = v1::Sighting { content: vec![0; 32], row: vec![0; 32], ..Default::default() };
     let observe = |presence: v1::Presence, sighting: Option<v1::Sighting>| {
         let presence = presence.into();
-        fault::<Observation, _>(v1::Observation { presence, sighting, memory: None, held: false })
+        fault::<Observation, _>(v1::Observation { presence, sighting, ..Default::default() })
     };
     assert_eq!(observe(v1::Presence::Live, Some(sighting.clone())), "nothing");
     assert_eq!(observe(v1::Presence::Live, None), "observation.presence");
@@ -444,6 +446,31 @@ fn presence_and_sighting_go_together() {
     assert_eq!(observe(v1::Presence::Unspecified, None), "observation.presence");
     let short = v1::Sighting { row: vec![0; 31], ..sighting };
     assert_eq!(observe(v1::Presence::Live, Some(short)), "sighting.row");
+}
+
+#[test]
+fn pins_are_whole_and_not_too_many() {
+    let seen = |pinned| {
+        let presence = v1::Presence::Absent.into();
+        fault::<Seen, _>(v1::Observation { presence, pinned, ..Default::default() })
+    };
+    let pin = |before: Option<usize>, after: Option<usize>| v1::Pin {
+        before: before.map(|bytes| vec![0; bytes]),
+        after: after.map(|bytes| vec![0; bytes]),
+    };
+    assert_eq!(seen(None), "nothing");
+    assert_eq!(seen(Some(pin(None, None))), "nothing");
+    assert_eq!(seen(Some(pin(Some(31), None))), "pin.before");
+    assert_eq!(seen(Some(pin(Some(32), Some(33)))), "pin.after");
+    let key = v1::PinnedKey { key: Some((&Key::integer(1)).into()), pin: Some(pin(None, Some(32))) };
+    let request = |keys| {
+        let (collection, node) = ("products".into(), "node-a".into());
+        fault::<PinRequest, _>(v1::PinRequest { collection, node, keys })
+    };
+    assert_eq!(request(vec![key.clone(); 10_000]), "nothing");
+    assert_eq!(request(vec![key.clone(); 10_001]), "keys");
+    assert_eq!(request(vec![v1::PinnedKey { pin: None, ..key.clone() }]), "keys.pin");
+    assert_eq!(request(vec![v1::PinnedKey { key: None, ..key }]), "keys.key");
 }
 
 #[test]

@@ -3,8 +3,10 @@
 pub(crate) mod agent;
 pub(crate) mod completions;
 pub(crate) mod config;
+mod confirm;
 pub(crate) mod diff;
 pub(crate) mod explain;
+pub(crate) mod forget;
 pub(crate) mod pause;
 pub(crate) mod plans;
 pub(crate) mod resync;
@@ -12,6 +14,7 @@ pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod setup;
 pub(crate) mod status;
+pub(crate) mod undo;
 mod waiting;
 
 use std::path::Path;

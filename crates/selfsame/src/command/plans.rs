@@ -156,7 +156,7 @@ fn outcome(reply: &v1::ApproveReply) -> Vec<String> {
     lines
 }
 
-/// Runs `selfsame drop`.
+/// Runs `selfsame drop`. Exit code 2 if an agent that has a replica, or a part of the plan, did not hear of it.
 pub(crate) async fn drop(args: &DecideArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
     let request = &v1::DropRequest { run: args.run.clone() };
@@ -165,13 +165,23 @@ pub(crate) async fn drop(args: &DecideArgs) -> anyhow::Result<ExitCode> {
     tell_silent(&reply.silent);
     match args.output {
         Output::Json => print_json(&Dropped { version: OUTPUT_VERSION, dropped: reply.dropped })?,
-        Output::Text if reply.dropped == 0 => print_line(NO_PLAN)?,
-        Output::Text => {
-            let hint = "hint: as long as the replicas differ, the next run finds and plans it again";
-            print_line(&format!("{} repairs dropped, nothing was written; {hint}", reply.dropped))?;
-        }
+        Output::Text if reply.dropped == 0 && reply.silent.is_empty() => print_line(NO_PLAN)?,
+        Output::Text => print_line(&dropped(&reply))?,
     }
-    Ok(ExitCode::from(u8::from(reply.dropped == 0)))
+    let nothing = reply.dropped == 0 && reply.silent.is_empty();
+    Ok(ExitCode::from(if nothing { 1 } else { 2 * u8::from(!reply.silent.is_empty()) }))
+}
+
+/// What became of what was dropped.
+fn dropped(reply: &v1::DropReply) -> String {
+    let mut line = format!(
+        "{} repairs dropped: nothing was written, and they are not made without approval",
+        reply.dropped
+    );
+    if !reply.silent.is_empty() {
+        line += "; plans of which an agent did not hear wait as before; hint: drop the run again when they answer";
+    }
+    line
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `selfsame resync`: a person decides whose word counts for a held replica.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +8,8 @@ use selfsame_core::{CollectionName, NodeName};
 use selfsame_wire::v1;
 use serde::Serialize;
 
-use super::{Usage, load};
+use super::confirm::{confirmed, somebody_to_ask};
+use super::load;
 use crate::client::ask;
 use crate::config::FleetConfig;
 use crate::output::{OUTPUT_VERSION, Output, print_json, print_line, talk};
@@ -68,6 +68,7 @@ struct Row {
 /// Runs `selfsame resync`. Exit code 1 if something that was ordered was not done, or nothing was ordered after all.
 pub(crate) async fn run(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
+    somebody_to_ask(args.yes)?;
     let request = v1::ResyncRequest {
         node: args.node.to_string(),
         collection: args.collection.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -84,8 +85,11 @@ pub(crate) async fn run(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
         talk(&before(replica, args.mode));
     }
     let deletes_max = there_is.collections.iter().map(|replica| replica.deletes).max().unwrap_or(0);
-    if !args.yes && !agreed()? {
-        talk("nothing was done");
+    let deletes: u64 = there_is.collections.iter().map(|replica| replica.deletes).sum();
+    let expected = if deletes == 0 { "yes".to_owned() } else { deletes.to_string() };
+    let what = if deletes == 0 { String::new() } else { format!("This deletes {deletes} documents. ") };
+    if !args.yes && !confirmed(&format!("{what}Type {expected} to go on:"), &expected)? {
+        print_line("nothing was done")?;
         return Ok(ExitCode::from(1));
     }
     let reply = order(&config, &v1::ResyncRequest { dry_run: false, deletes_max, ..request }).await?;
@@ -104,17 +108,6 @@ pub(crate) async fn run(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
 
 async fn order(config: &FleetConfig, request: &v1::ResyncRequest) -> anyhow::Result<v1::ResyncReply> {
     ask(config, |mut client| async move { client.resync(request.clone()).await }).await
-}
-
-/// Asks on the terminal. Without one nobody can answer.
-fn agreed() -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        anyhow::bail!(Usage("nobody can be asked here; hint: --yes".to_owned()));
-    }
-    write!(std::io::stderr(), "go on? [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// What is about to happen.

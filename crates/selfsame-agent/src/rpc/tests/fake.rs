@@ -154,7 +154,9 @@ impl Peer for FakePeer {
             row: RowDigest([2; 32]),
             by_repair: true,
         };
-        Ok(self.list(vec![Observation::of(Presence::Live(sighting)); request.keys.len()]))
+        let pinned = Some(Pin { before: Some(RowDigest([2; 32])), after: None });
+        let seen = Seen { pinned, ..Observation::of(Presence::Live(sighting)).into() };
+        Ok(self.list(vec![seen; request.keys.len()]))
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<FetchReply, PeerError> {
@@ -171,6 +173,10 @@ impl Peer for FakePeer {
         let kinds =
             [ApplyOutcome::Applied, ApplyOutcome::Refused("constraint".to_owned()), ApplyOutcome::Changed];
         Ok(self.list(kinds.into_iter().cycle().take(request.items.len()).collect()))
+    }
+
+    async fn pin(&self, request: PinRequest) -> Result<(), PeerError> {
+        self.hear(request)
     }
 
     fn wire_bytes(&self) -> u64 {
@@ -240,5 +246,9 @@ impl v1::peer_server::Peer for Liar {
 
     async fn apply(&self, _: Request<v1::ApplyRequest>) -> Answer<v1::ApplyReply> {
         Ok(Response::new(v1::ApplyReply { outcomes: vec![0], refusals: vec![] }))
+    }
+
+    async fn pin(&self, _: Request<v1::PinRequest>) -> Answer<v1::PinReply> {
+        Err(Status::unimplemented(""))
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use prost::Message;
 use selfsame_core::merkle::{BucketId, Depth};
 use selfsame_core::{
-    Cause, Epoch, Key, KeyPrefix, RepairId, RowDigest, RunId, ShardId, ShardVerdict, Slot, UnknownReason,
-    WallMicros,
+    Cause, EntryDigest, Epoch, Key, KeyPrefix, RepairId, RowDigest, RunId, ShardId, ShardVerdict, Slot,
+    UnknownReason, WallMicros,
 };
 use selfsame_wire::channel::ChannelOptions;
 use selfsame_wire::message::*;
@@ -169,6 +169,12 @@ fn apply_request() -> ApplyRequest {
     }
 }
 
+fn pin_request() -> PinRequest {
+    let pin = Pin { before: None, after: Some(EntryDigest([5; 32])) };
+    let (collection, node) = ("products".parse().unwrap(), "node-b".parse().unwrap());
+    PinRequest { collection, node, pins: vec![(Key::integer(7), pin)] }
+}
+
 /// Every call once, answered or not, with what failed.
 async fn errors(peer: &dyn Peer) -> Vec<Result<(), PeerError>> {
     vec![
@@ -184,6 +190,7 @@ async fn errors(peer: &dyn Peer) -> Vec<Result<(), PeerError>> {
         peer.read(read_request()).await.map(drop),
         peer.fetch(fetch_request()).await.map(drop),
         peer.apply(apply_request()).await.map(drop),
+        peer.pin(pin_request()).await,
     ]
 }
 
@@ -204,10 +211,11 @@ async fn every_call_arrives_as_it_was_made_and_is_answered_as_if_it_had_been_loc
     assert_eq!(remote.read(read_request()).await, local.read(read_request()).await);
     assert_eq!(remote.fetch(fetch_request()).await, local.fetch(fetch_request()).await);
     assert_eq!(remote.apply(apply_request()).await, local.apply(apply_request()).await);
+    assert_eq!(remote.pin(pin_request()).await, local.pin(pin_request()).await);
     assert_eq!(remote.ping().await, Ok(()));
 
     assert_eq!(*fake.heard.lock(), *local.heard.lock());
-    assert_eq!(fake.heard.lock().len(), 12);
+    assert_eq!(fake.heard.lock().len(), 13);
     server.stop().await;
 }
 
