@@ -148,6 +148,8 @@ impl Fleet {
             ("repair", "auto"),
             ("first_pass", "auto"),
             ("settle", "200ms"),
+            // Small files are damaged a lot in one day.
+            ("brakes", "{ repair_share_max: 100%, deletes_max: 1000000 }"),
             ("throttle", "{ rows_per_second: 10000000, bytes_per_second: 4GiB }"),
         ];
         FleetBuilder {

@@ -10,7 +10,7 @@
 //!
 //! **The usual fleet.** Agents `a`, `b`, `c`, each with one node `node-a`, … on a file `a.db`, … with one table
 //! `products(id TEXT PRIMARY KEY, body TEXT, updated_at INTEGER)`, whose versions are counters; 16 shards, repairs
-//! at once, `settle` 200 ms, and no throttle worth the name.
+//! at once, `settle` 200 ms, and no brakes and no throttle worth the name.
 //!
 //! Every wait has a deadline: [`wait::until`]. Every function that cannot do what it says panics with a message,
 //! for a test has nothing else to do about it.

@@ -90,7 +90,9 @@ fn passes_until_in_sync(fleet: &Fleet, what: &str, expected: &Contents) {
         }
         summaries.push(summary);
     }
-    panic!("{what}: not in sync after {PASSES_MAX} runs: {summaries:#?}");
+    let last = summaries.last().and_then(|summary| summary["run"].as_str()).unwrap_or_default();
+    let shown = fleet.cli(&["show", last]).stdout;
+    panic!("{what}: not in sync after {PASSES_MAX} runs: {summaries:#?}\n{shown}");
 }
 
 /// What an agent's journal says of intents, while the agent is held: all, and those that have an outcome.

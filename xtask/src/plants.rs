@@ -58,6 +58,11 @@ const fn holds(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "holds"], name }
 }
 
+/// A test of what a target's agent does not let through.
+const fn brakes(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "brakes"], name }
+}
+
 /// A test of claims between agents that come and go.
 const fn claims(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "claims"], name }
@@ -509,5 +514,45 @@ Some(EpochRecorded::Superseded(highest)) => {
             target: &["--lib"],
             name: "forget::tests::what_is_forgotten_is_gone_from_the_files_and_what_safety_needs_stays",
         },
+    },
+    Plant {
+        name: "brake-forgets",
+        breaks: "several owners, or a restart between, delete more from a replica in a day than allowed",
+        file: "crates/selfsame-agent/src/local/admission.rs",
+        find: "load: RepairLoad { keys: rows, repaired: keys, deletes } }",
+        replace: "load: RepairLoad { keys: rows, repaired: 0, deletes: 0 } }",
+        test: brakes("a_target_takes_no_more_deletes_a_day_than_allowed_whoever_asks_and_whatever_it_forgot"),
+    },
+    Plant {
+        name: "approved-is-braked",
+        breaks: "what a person approved is refused, and planned again for ever",
+        file: "crates/selfsame-agent/src/local/admission.rs",
+        find: "if warrant.approved || intents.is_empty() {",
+        replace: "if intents.is_empty() {",
+        test: brakes("what_a_person_approved_is_neither_refused_nor_counted"),
+    },
+    Plant {
+        name: "withdrawal-braked",
+        breaks: "a document that was deleted while it was copied comes back",
+        file: "crates/selfsame-agent/src/local/admission.rs",
+        find: "if precedent.delivered || precedent.withdraws {",
+        replace: "if precedent.delivered {",
+        test: brakes("a_withdrawal_is_made_whatever_the_brake_says"),
+    },
+    Plant {
+        name: "silence-ends-flapping",
+        breaks: "a key that something writes back is repaired for ever, where replicas are silent at times",
+        file: "crates/selfsame-agent/src/local/comparisons.rs",
+        find: "ShardVerdict::Unknown(_) => false,",
+        replace: "ShardVerdict::Unknown(_) => true,",
+        test: brakes("a_key_repaired_in_three_passes_in_a_row_is_held_whoever_owns_it"),
+    },
+    Plant {
+        name: "incomparable-again",
+        breaks: "what never reads back as written is written in every pass",
+        file: "crates/selfsame-agent/src/local/admission.rs",
+        find: "if precedent.incomparable {",
+        replace: "if precedent.incomparable && precedent.delivered {",
+        test: brakes("what_does_not_read_back_as_written_is_written_once"),
     },
 ];

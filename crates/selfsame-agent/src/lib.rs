@@ -4,6 +4,7 @@
 //! It talks to stores and peers through ports and does not know what stands behind them. Nothing here decides
 //! about documents: that is `selfsame_core`'s.
 
+mod ages;
 pub mod assembly;
 mod blocking;
 mod claim;
@@ -22,6 +23,7 @@ pub mod peer;
 pub mod progress;
 mod pruning;
 pub mod record;
+mod refusal;
 pub mod rpc;
 pub mod runtime;
 pub mod scheduler;

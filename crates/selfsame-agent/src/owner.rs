@@ -77,9 +77,9 @@ pub struct CarriedOut {
     pub repaired: u64,
     /// Their fresh verdict differs: in a plan again.
     pub returned: u64,
-    /// A client came between, or they agree by now.
+    /// They agree by now.
     pub settled: u64,
-    /// Not taken by store or agent.
+    /// Not made: a client came between, it is held by now, a replica was silent, or store or agent would not take it.
     pub refused: u64,
 }
 
@@ -335,7 +335,7 @@ impl Owner {
             fingerprinter: self.fleet.fingerprinter(&collection.name),
         };
         recorder.begin(start, request.run, self.clock.now()).await;
-        let report = pass.run(request).await;
+        let report = recorder.continue_ages(pass.run(request).await).await;
         recorder.finish(&report, self.clock.now()).await;
         report
     }
@@ -361,12 +361,35 @@ fn carried_out(approval: &Approval, report: &PassReport) -> CarriedOut {
         match item.outcome {
             Outcome::Repaired | Outcome::AlreadyThere => out.repaired += 1,
             Outcome::Planned | Outcome::Held(HoldReason::Pinned) => out.returned += 1,
-            Outcome::Refused(_) | Outcome::Unanswered(_) | Outcome::Incomparable => out.refused += 1,
-            Outcome::Changed | Outcome::Moving | Outcome::Held(_) | Outcome::Unreadable => {}
+            Outcome::Changed
+            | Outcome::Moving
+            | Outcome::Held(_)
+            | Outcome::Unreadable
+            | Outcome::Refused(_)
+            | Outcome::Unanswered(_)
+            | Outcome::Incomparable => out.refused += 1,
         }
     }
-    out.settled = planned.saturating_sub(out.repaired + out.returned + out.refused);
+    // A key may also be held or unreadable where it has no repair.
+    let unmade = planned.saturating_sub(out.repaired + out.returned);
+    out.refused = out.refused.min(unmade);
+    // What has no item needed nothing, if it was looked at everywhere and stood still.
+    let rest = unmade - out.refused;
+    if report.shards.iter().any(is_in_doubt) {
+        out.refused += rest;
+    } else {
+        out.settled = rest;
+    }
     out
+}
+
+/// Whether a key without an item may differ all the same.
+fn is_in_doubt(shard: &ShardReport) -> bool {
+    let silent = |reason: &UnknownReason| {
+        let of_others = [UnknownReason::BadDocument, UnknownReason::StaleIndex, UnknownReason::Phantom];
+        !of_others.contains(reason)
+    };
+    shard.counts.moving > 0 || shard.unknown.iter().any(silent)
 }
 
 #[async_trait]
@@ -442,5 +465,34 @@ fn shard_share(report: &ShardReport) -> ShardShare {
         verdict: report.verdict,
         counts: report.counts,
         planned: report.planned.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use selfsame_core::{Epoch, Key, RepairId, ShardId};
+
+    use super::*;
+
+    fn told(shard: ShardReport) -> (u64, u64) {
+        let repairs = (0..3).map(|number| RepairId::from_bytes([number; 16])).collect();
+        let run = RunId::from_bytes([1; 16]);
+        let approval = Approval { run, keys: (0..3).map(Key::integer).collect(), repairs };
+        let epoch = Some(Epoch { counter: 1, agent: "a".parse().unwrap() });
+        let shards = vec![ShardReport { epoch, ..shard }];
+        let report = PassReport { run, started: WallMicros(0), shards, wire_bytes: 0 };
+        let out = carried_out(&approval, &report);
+        (out.settled, out.refused)
+    }
+
+    #[test]
+    fn what_was_not_looked_at_everywhere_is_not_settled() {
+        let blank = || ShardReport::blank(ShardId(0));
+        let unknown = |reason| ShardReport { unknown: vec![reason], ..blank() };
+        assert_eq!(told(blank()), (3, 0), "all agree by now");
+        assert_eq!(told(unknown(UnknownReason::BadDocument)), (3, 0), "another key's document");
+        assert_eq!(told(unknown(UnknownReason::Unreachable)), (0, 3));
+        let counts = selfsame_core::Counts { moving: 1, ..selfsame_core::Counts::default() };
+        assert_eq!(told(ShardReport { counts, ..blank() }), (0, 3), "nobody knows which one moved");
     }
 }

@@ -16,11 +16,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// Rows that one transaction prunes: it holds up repairs for some milliseconds at most.
 const ROWS_AT_ONCE: usize = 1_000;
 
+/// The brakes count writes for a rolling day: their intents are kept longer, whatever the configuration says.
+const INTENTS_KEPT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
 /// Starts the task.
 pub(crate) fn spawn(journal: Arc<Journal>, fleet: &FleetSettings, clock: Arc<dyn Clock>, tasks: &Supervisor) {
     let retention = Retention {
         before_images: fleet.journal.undo_retention,
         runs: fleet.journal.retention,
+        intents: fleet.journal.retention.max(INTENTS_KEPT),
         // One journal serves all collections: what is remembered longest keeps the rest.
         observed: fleet.collections.iter().map(|collection| collection.tombstone_retention).max(),
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use selfsame_core::{
-    AgentName, CollectionName, Epoch, Fingerprinter, HoldReason, RunId, ShardId, ShardVerdict, WallMicros,
+    AgentName, CollectionName, Epoch, Fingerprinter, RunId, ShardId, ShardVerdict, WallMicros,
 };
 use selfsame_journal::{
     Action as StoredAction, Completion, Counters, ItemOutcome, ItemRow, Journal, JournalError, Plan, PlanId,
@@ -11,6 +11,7 @@ use selfsame_journal::{
 };
 use selfsame_wire::message::StartRequest;
 
+use crate::ages::continue_ages;
 use crate::blocking::blocking;
 use crate::exchange::Approval;
 use crate::exchange::report::{Action, Item, Outcome, PassReport, PlanReason, ShardReport};
@@ -58,6 +59,17 @@ impl Recorder {
         log(blocking(move || journal.begin_run(&run)).await);
     }
 
+    /// Lets divergences that earlier passes met go on from there.
+    pub(crate) async fn continue_ages(&self, report: PassReport) -> PassReport {
+        let (journal, collection) = (self.journal.clone(), self.collection.clone());
+        blocking(move || {
+            let mut report = report;
+            log(continue_ages(&journal, &collection, &mut report));
+            report
+        })
+        .await
+    }
+
     /// Writes down what came out of it: results and items of its shards, and plans.
     pub(crate) async fn finish(&self, report: &PassReport, now: WallMicros) {
         let (this, report) = (self.clone(), report.clone());
@@ -101,7 +113,8 @@ impl Recorder {
             None | Some(PlanReason::DryRun | PlanReason::RepairOff) => return Ok(()),
             Some(reason) => reason,
         };
-        let planned = shard.items.iter().filter(|item| item.outcome.is_approvable());
+        let planned =
+            shard.items.iter().filter(|item| item.repair.is_some() && item.outcome.may_be_approved());
         let items: Vec<PlanItem> = planned.map(plan_item).collect();
         let plan = Plan {
             id: PlanId { collection: self.collection.clone(), shard: shard.shard, run },
@@ -122,7 +135,10 @@ pub(crate) async fn approval(journal: Arc<Journal>, id: PlanId) -> Result<Approv
         let mut after = None;
         loop {
             let page = journal.items(id.run, ITEMS_PER_READ, after)?;
-            let of_plan = |item: &ItemRow| item.shard == id.shard && is_approvable(&item.outcome);
+            let waits = |item: &ItemRow| {
+                item.repair.is_some() && matches!(item.outcome, ItemOutcome::Planned | ItemOutcome::Held(_))
+            };
+            let of_plan = |item: &ItemRow| item.shard == id.shard && waits(item);
             items.extend(page.rows.into_iter().filter(of_plan));
             after = page.next;
             if after.is_none() {
@@ -156,6 +172,7 @@ fn plan_item(item: &Item) -> PlanItem {
         after: item.entry_after,
         cause: item.cause,
         rule: item.rule.describe().to_owned(),
+        bytes: item.bytes,
     }
 }
 
@@ -175,6 +192,8 @@ fn item_row(run: RunId, shard: ShardId, item: &Item, at: WallMicros) -> ItemRow 
         row_after: None,
         at,
         repair: item.repair,
+        age: item.age,
+        bytes: item.bytes,
     }
 }
 
@@ -183,15 +202,6 @@ fn stored_action(action: &Action) -> StoredAction {
         Action::CopyFrom(from) => StoredAction::Copy { from: from.clone() },
         Action::Delete => StoredAction::Delete,
         Action::Nothing => StoredAction::Nothing,
-    }
-}
-
-/// As [`Outcome::is_approvable`], of what was stored.
-fn is_approvable(outcome: &ItemOutcome) -> bool {
-    match outcome {
-        ItemOutcome::Planned => true,
-        ItemOutcome::Held(reason) => reason == HoldReason::Pinned.as_str(),
-        _ => false,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use selfsame_core::brake::RepairLimits;
 use selfsame_core::{AgentName, CollectionName, MappingSpec, NodeName, Policy};
 
 /// The whole fleet, the same on every agent.
@@ -72,7 +73,7 @@ pub struct CollectionSettings {
     pub tombstone_retention: Duration,
     /// Whether the store's change feed is read for deletions, where it has one.
     pub feed: bool,
-    /// Limits beyond which a run's repairs of a shard become a plan.
+    /// Limits beyond which repairs become a plan.
     pub brakes: BrakeSettings,
     /// Limits of what is asked of each store.
     pub throttle: ThrottleSettings,
@@ -113,16 +114,23 @@ pub enum FirstPass {
     Auto,
 }
 
-/// Limits beyond which a replica is held, or a run's repairs of a shard become a plan. Each shard is counted by itself.
+/// Limits beyond which a replica is held, or repairs become a plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BrakeSettings {
     /// The share of a replica's keys, or of a shard's, that may vanish within a day, from 0 to 1.
     pub vanished_share_max: f64,
-    /// The share of a shard's keys that one run may repair without a person, from 0 to 1.
+    /// The share of a shard's keys that one run may repair, and of a replica's rows that may be repaired in a day, from
+    /// 0 to 1.
     pub repair_share_max: f64,
-    /// The deletes that one run may make in one shard without a person: with several shards it may make that many times
-    /// as many.
+    /// The deletes that one run may make in a shard, and that may be made on a replica in a day.
     pub deletes_max: u64,
+}
+
+impl BrakeSettings {
+    /// What bounds repairs.
+    pub(crate) fn repair_limits(&self) -> RepairLimits {
+        RepairLimits { repair_share_max: self.repair_share_max, deletes_max: self.deletes_max }
+    }
 }
 
 /// Limits of what is asked of a store.

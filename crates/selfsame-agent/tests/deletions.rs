@@ -10,7 +10,7 @@ use selfsame_agent::exchange::Mandate;
 use selfsame_agent::exchange::report::{Outcome, PassReport};
 use selfsame_agent::settings::CollectionSettings;
 use selfsame_core::{
-    Cause, HoldReason, Key, ObservedDeletes, Row, ShardVerdict, TimeField, Unit, UnknownReason,
+    Cause, HoldReason, Key, ObservedDeletes, Row, ShardVerdict, TimeField, Unit, UnknownReason, WallMicros,
 };
 use selfsame_store::{Call, Fault};
 use world::faulty::{PeerFault, with_fault};
@@ -129,10 +129,15 @@ async fn certain_memory_is_joined_and_outlives_the_replica_that_saw_it() {
     world.pass().await;
     assert_eq!(held_by(&world), [2]);
     // Now the one that saw it is away.
+    let deleted = *world.clock.0.lock();
+    *world.clock.0.lock() += 3_600_000_000;
     world.faults[2].clear();
     silence(&world, 1);
-    world.pass().await;
+    let report = world.pass().await;
     assert_eq!(held_by(&world), [0_usize; 0]);
+    let age = items(&report)[0].age.unwrap();
+    assert_eq!(age.since, WallMicros(deleted), "since it was deleted, not since it was found");
+    assert!(age.micros_when_found() >= 3_600_000_000, "{age:?}");
 }
 
 #[tokio::test(start_paused = true)]

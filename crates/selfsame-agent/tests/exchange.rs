@@ -272,7 +272,8 @@ async fn an_approved_row_that_changed_returns_to_the_plan() {
 
 #[tokio::test(start_paused = true)]
 async fn more_keys_than_one_confirm_may_read_are_confirmed_in_turn() {
-    let world = filled_with(300, CollectionSettings { confirm_keys_max: 7, ..collection_settings() });
+    let brakes = BrakeSettings { vanished_share_max: 1.0, repair_share_max: 1.0, deletes_max: 1_000 };
+    let world = filled_with(300, CollectionSettings { confirm_keys_max: 7, brakes, ..collection_settings() });
     world.pass().await;
     (0..90).for_each(|id| world.stores[0].put(row(9_000 + id, 200, "{}")));
     let report = world.pass().await;

@@ -157,7 +157,7 @@ async fn a_hold_outlives_a_restart() {
     lose(&world.stores[2], 0..18);
     world.pass().await;
     let held = world.replicas[2].held();
-    world.restart();
+    (0..3).for_each(|agent| world.restart(agent));
     assert_eq!(world.replicas[2].held(), held);
     assert_held(&world.pass().await);
     assert_eq!(rows(&world), [60, 60, 42]);
@@ -173,7 +173,7 @@ async fn a_store_taken_back_to_a_copy_is_held_and_needs_a_person() {
     world.stores.iter().for_each(|store| assert!(store.delete(&Key::integer(9))));
     assert!(is_in_sync(&world.pass().await));
     world.stores[2].restore(&copy);
-    world.restart();
+    (0..3).for_each(|agent| world.restart(agent));
     for _ in 0..3 {
         assert_held(&world.pass().await);
     }

@@ -82,6 +82,7 @@ mod tests {
             content: ContentDigest([version; 32]),
             row: RowDigest([version; 32]),
             by_repair: false,
+            bytes: 0,
         }))
     }
 

@@ -41,6 +41,8 @@ pub struct Sighting {
     pub row: RowDigest,
     /// Whether a repair wrote it and no client since: then it is nobody's vote.
     pub by_repair: bool,
+    /// Bytes of the row's values: what a copy of it writes. Decides nothing.
+    pub bytes: u64,
 }
 
 impl Observation {

@@ -23,6 +23,7 @@ fn live(version: u8) -> Observation {
         expiry: None,
         content: ContentDigest([version; 32]),
         row: RowDigest([version; 32]),
+        bytes: 1,
         by_repair: false,
     }))
 }

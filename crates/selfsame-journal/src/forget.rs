@@ -123,6 +123,8 @@ mod tests {
             row_after: None,
             at: WallMicros(1),
             repair: None,
+            age: None,
+            bytes: 0,
         }
     }
 
@@ -135,6 +137,7 @@ mod tests {
             after: None,
             cause: Cause::Unknown,
             rule: "x".to_owned(),
+            bytes: 0,
         }
     }
 

@@ -89,18 +89,3 @@ fn the_store_that_answered_last_is_known_after_a_restart() {
         assert_eq!(seen(), Some(store));
     }
 }
-
-#[test]
-fn a_journal_of_the_first_format_is_upgraded_and_keeps_what_it_holds() {
-    let place = Place::new();
-    let journal = place.open();
-    begin(&journal, 7);
-    // As the first format left it: without these tables.
-    tamper(&journal, "DROP TABLE vanish; DROP TABLE hold; DROP TABLE store_seen; PRAGMA user_version = 1;");
-    drop(journal);
-    let journal = place.open();
-    assert!(journal.run(run_id(7)).unwrap().is_some());
-    assert_eq!(journal.held(&products(), &node("a")).unwrap(), None);
-    journal.hold(&products(), &node("a"), &of(HoldCause::Emptied, 1)).unwrap();
-    assert_eq!(journal.store_seen(&products(), &node("a")).unwrap(), None);
-}

@@ -2,10 +2,11 @@
 
 use rusqlite::{Transaction, params};
 use selfsame_core::{
-    Cause, CollectionName, Key, NodeName, RepairId, RowDigest, RunId, ShardId, Version, WallMicros,
+    Cause, CollectionName, DivergenceAge, Key, NodeName, RepairId, RowDigest, RunId, ShardId, Version,
+    WallMicros,
 };
 
-use crate::columns::{self, Columns, Table, limit};
+use crate::columns::{self, Columns, Table, limit, stored};
 use crate::{Cursor, Journal, JournalError, Page};
 
 /// What is to be done to a key on a replica.
@@ -150,17 +151,23 @@ pub struct ItemRow {
     pub at: WallMicros,
     /// The repair that was made of it.
     pub repair: Option<RepairId>,
+    /// How old the divergence is; `None` where nothing is known to differ, as for a row that cannot be read.
+    pub age: Option<DivergenceAge>,
+    /// Bytes of the row to be written, or of the row to be deleted.
+    pub bytes: u64,
 }
 
-/// How many items of a run have a node and a cause.
+/// How many keys differ on a node for a cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ItemCount {
+pub struct CauseCount {
     /// The node.
     pub node: NodeName,
     /// The cause.
     pub cause: Cause,
     /// The count.
-    pub items: u64,
+    pub keys: u64,
+    /// A few of the keys.
+    pub samples: Vec<Key>,
 }
 
 const ITEM: Table = Table { name: "item", key_columns: 1 };
@@ -202,18 +209,61 @@ impl Journal {
         })
     }
 
-    /// How a run's items divide among nodes and causes.
-    pub fn item_counts(&self, run: RunId) -> Result<Vec<ItemCount>, JournalError> {
+    /// How the divergences of a run divide among nodes and causes, with at most `samples_max` of their keys each.
+    /// What cannot be read is no divergence.
+    pub fn causes_of_run(&self, run: RunId, samples_max: usize) -> Result<Vec<CauseCount>, JournalError> {
         self.read(|connection| {
-            let sql = "SELECT min(id) AS id, node, cause, count(*) AS items FROM item WHERE run = ?1
+            let sql = "SELECT min(id) AS id, node, cause, count(DISTINCT key) AS keys FROM item
+                       WHERE run = ?1 AND outcome <> 'unreadable' GROUP BY node, cause ORDER BY node, cause";
+            let mut counts = columns::list(connection, ITEM, sql, [run.as_bytes()], cause_count)?;
+            for count in &mut counts {
+                let sql = "SELECT id, key FROM item WHERE run = ?1 AND node = ?2 AND cause = ?3
+                               AND outcome <> 'unreadable' ORDER BY id LIMIT ?4";
+                let (node, cause) = (count.node.as_str(), count.cause.as_str());
+                let bound = params![run.as_bytes(), node, cause, limit(samples_max)];
+                count.samples = columns::list(connection, ITEM, sql, bound, |columns| {
+                    columns.decoded("key", Key::from_bytes)
+                })?;
+            }
+            Ok(counts)
+        })
+    }
+
+    /// How the keys that differed in the newest `runs_max` runs of a collection, none begun before `since`, divide
+    /// among nodes and causes: a key that several of these runs met counts once. Without samples.
+    pub fn causes_since(
+        &self,
+        collection: &CollectionName,
+        since: WallMicros,
+        runs_max: usize,
+    ) -> Result<Vec<CauseCount>, JournalError> {
+        self.read(|connection| {
+            let sql = "SELECT min(id) AS id, node, cause, count(DISTINCT key) AS keys FROM item
+                       WHERE outcome <> 'unreadable' AND run IN
+                           (SELECT run FROM run WHERE collection = ?1 AND started >= ?2
+                            ORDER BY started DESC LIMIT ?3)
                        GROUP BY node, cause ORDER BY node, cause";
-            columns::list(connection, ITEM, sql, [run.as_bytes()], |columns| {
-                Ok(ItemCount {
-                    node: columns.parsed("node")?,
-                    cause: columns.cause("cause")?,
-                    items: columns.integer("items")?,
-                })
-            })
+            let bound = params![collection.as_str(), since.0, limit(runs_max)];
+            columns::list(connection, ITEM, sql, bound, cause_count)
+        })
+    }
+
+    /// For each key and node what the newest run that has an item for them recorded.
+    pub fn last_items(
+        &self,
+        collection: &CollectionName,
+        places: &[(Key, NodeName)],
+    ) -> Result<Vec<Option<ItemRow>>, JournalError> {
+        self.read(|connection| {
+            // Ids grow with the runs, and the index of keys has them in order: the first that fits is the newest.
+            let sql = "SELECT item.* FROM item JOIN run USING (run)
+                       WHERE item.key = ?1 AND item.node = ?2 AND run.collection = ?3
+                       ORDER BY item.id DESC LIMIT 1";
+            let last = |(key, node): &(Key, NodeName)| {
+                let bound = params![key.to_bytes(), node.as_str(), collection.as_str()];
+                columns::first(connection, ITEM, sql, bound, read)
+            };
+            places.iter().map(last).collect()
         })
     }
 
@@ -236,14 +286,16 @@ impl Journal {
 
 fn store(transaction: &Transaction<'_>, item: &ItemRow) -> Result<(), JournalError> {
     let sql = "INSERT INTO item(run, shard, key, node, action, source, cause, rule, outcome, detail,
-                   version_before, version_after, row_before, row_after, at, repair)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                   version_before, version_after, row_before, row_after, at, repair, since, found, repaired, bytes)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
                ON CONFLICT(run, node, shard, key) DO UPDATE SET action = excluded.action,
                    source = excluded.source, cause = excluded.cause, rule = excluded.rule,
                    outcome = excluded.outcome, detail = excluded.detail,
                    version_before = excluded.version_before, version_after = excluded.version_after,
                    row_before = excluded.row_before, row_after = excluded.row_after, at = excluded.at,
-                   repair = excluded.repair";
+                   repair = excluded.repair, since = excluded.since, found = excluded.found,
+                   repaired = excluded.repaired, bytes = excluded.bytes";
+    let age = item.age;
     let (action, source) = item.action.stored();
     columns::run(
         transaction,
@@ -265,6 +317,10 @@ fn store(transaction: &Transaction<'_>, item: &ItemRow) -> Result<(), JournalErr
             item.row_after.map(|digest| digest.0),
             item.at.0,
             item.repair.as_ref().map(RepairId::as_bytes),
+            age.map(|age| age.since.0),
+            age.map(|age| age.found.0),
+            age.and_then(|age| age.repaired).map(|at| at.0),
+            stored("bytes", item.bytes)?,
         ],
     )
     .map(|_| ())
@@ -287,6 +343,27 @@ fn read(columns: &Columns<'_>) -> Result<ItemRow, JournalError> {
         row_after: columns.optional("row_after", Columns::array)?.map(RowDigest),
         at: WallMicros(columns.integer("at")?),
         repair: columns.optional("repair", Columns::array)?.map(RepairId::from_bytes),
+        age: age(columns)?,
+        bytes: columns.integer("bytes")?,
+    })
+}
+
+fn age(columns: &Columns<'_>) -> Result<Option<DivergenceAge>, JournalError> {
+    let instant = |column| columns.optional(column, Columns::integer);
+    let (since, found, repaired) = (instant("since")?, instant("found")?, instant("repaired")?);
+    match (since.map(WallMicros), found.map(WallMicros), repaired.map(WallMicros)) {
+        (Some(since), Some(found), repaired) => Ok(Some(DivergenceAge { since, found, repaired })),
+        (None, None, None) => Ok(None),
+        _ => Err(columns.contradiction("found")),
+    }
+}
+
+fn cause_count(columns: &Columns<'_>) -> Result<CauseCount, JournalError> {
+    Ok(CauseCount {
+        node: columns.parsed("node")?,
+        cause: columns.cause("cause")?,
+        keys: columns.integer("keys")?,
+        samples: Vec::new(),
     })
 }
 

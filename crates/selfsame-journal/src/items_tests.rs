@@ -18,6 +18,12 @@ fn item(run: RunId, number: i64, on: &str) -> ItemRow {
         row_after: Some(RowDigest([1; 32])),
         at: WallMicros(number),
         repair: Some(RepairId::from_bytes([8; 16])),
+        age: Some(DivergenceAge {
+            since: WallMicros(1),
+            found: WallMicros(2),
+            repaired: Some(WallMicros(3)),
+        }),
+        bytes: 40,
     }
 }
 
@@ -50,6 +56,7 @@ fn items_of_every_outcome_and_action_read_back() {
             cause,
             version_before: (number % 2 == 0).then_some(Version(-number)),
             repair: None,
+            age: (number % 3 != 0).then_some(DivergenceAge::found_at(WallMicros(number), None)),
             ..item(run, number, "node-a")
         })
         .collect();
@@ -96,6 +103,11 @@ fn pages_cover_all_items_once() {
     assert_eq!(journal.items(run, 0, None).unwrap().rows.len(), 1);
 }
 
+fn cause_count(on: &str, cause: Cause, keys: u64, samples: &[i64]) -> CauseCount {
+    let samples = samples.iter().map(|number| key(*number).0).collect();
+    CauseCount { node: node(on), cause, keys, samples }
+}
+
 #[test]
 fn items_are_counted_by_node_and_cause_and_lead_to_their_runs() {
     let place = Place::new();
@@ -103,26 +115,63 @@ fn items_are_counted_by_node_and_cause_and_lead_to_their_runs() {
     let run = begin(&journal, 1);
     begin(&journal, 2);
     let update = ItemRow { cause: Cause::MissedUpdate, ..item(run, 3, "node-a") };
-    journal
-        .record_items(&[item(run, 1, "node-a"), item(run, 2, "node-a"), update, item(run, 1, "node-c")])
-        .unwrap();
-    let counts: Vec<(String, Cause, u64)> = journal
-        .item_counts(run)
-        .unwrap()
-        .into_iter()
-        .map(|count| (count.node.to_string(), count.cause, count.items))
-        .collect();
+    let unreadable = ItemRow { outcome: ItemOutcome::Unreadable, ..item(run, 4, "node-c") };
+    let inserts = [1, 2, 5].map(|number| item(run, number, "node-a"));
+    journal.record_items(&inserts).unwrap();
+    journal.record_items(&[update, item(run, 1, "node-c"), unreadable]).unwrap();
     assert_eq!(
-        counts,
+        journal.causes_of_run(run, 2).unwrap(),
         [
-            ("node-a".to_owned(), Cause::MissedInsert, 2),
-            ("node-a".to_owned(), Cause::MissedUpdate, 1),
-            ("node-c".to_owned(), Cause::MissedInsert, 1),
+            cause_count("node-a", Cause::MissedInsert, 3, &[1, 2]),
+            cause_count("node-a", Cause::MissedUpdate, 1, &[3]),
+            cause_count("node-c", Cause::MissedInsert, 1, &[1]),
         ]
     );
+    assert_eq!(journal.causes_of_run(run_id(2), 2).unwrap(), []);
     let filter = RunFilter { since: None, collection: None, node: Some(node("node-c")), limit: 9 };
     let runs: Vec<RunId> = journal.runs(&filter).unwrap().runs.into_iter().map(|row| row.run.run).collect();
     assert_eq!(runs, [run]);
+}
+
+#[test]
+fn causes_over_runs_count_a_key_once_and_leave_old_runs_out() {
+    let place = Place::new();
+    let journal = place.open();
+    for number in 1..=4 {
+        let run = begin(&journal, number);
+        let own = item(run, i64::try_from(number).unwrap(), "node-c");
+        journal.record_items(&[item(run, 9, "node-a"), own]).unwrap();
+    }
+    let causes = |since, runs| journal.causes_since(&products(), WallMicros(since), runs).unwrap();
+    let counted = |on_c| {
+        [
+            cause_count("node-a", Cause::MissedInsert, 1, &[]),
+            cause_count("node-c", Cause::MissedInsert, on_c, &[]),
+        ]
+    };
+    assert_eq!(causes(0, 10), counted(4));
+    assert_eq!(causes(3, 10), counted(2), "since");
+    assert_eq!(causes(0, 3), counted(3), "the newest runs");
+    assert_eq!(journal.causes_since(&"users".parse().unwrap(), WallMicros(0), 10).unwrap(), []);
+}
+
+#[test]
+fn the_last_item_of_a_key_is_of_its_node_and_collection() {
+    let place = Place::new();
+    let journal = place.open();
+    let runs: Vec<RunId> = (1..4).map(|number| begin(&journal, number)).collect();
+    for run in &runs[..2] {
+        journal.record_items(&[item(*run, 1, "node-a"), item(*run, 1, "node-c")]).unwrap();
+    }
+    journal.record_items(&[item(runs[2], 1, "node-c"), item(runs[2], 2, "node-a")]).unwrap();
+    let last = |collection: &CollectionName| -> Vec<Option<RunId>> {
+        let places = [("node-a", 1), ("node-c", 1), ("node-a", 2), ("node-b", 1)];
+        let places = places.map(|(on, number)| (key(number).0, node(on)));
+        let rows = journal.last_items(collection, &places).unwrap();
+        rows.into_iter().map(|row| row.map(|row| row.run)).collect()
+    };
+    assert_eq!(last(&products()), [Some(runs[1]), Some(runs[2]), Some(runs[2]), None]);
+    assert_eq!(last(&"users".parse().unwrap()), [None; 4]);
 }
 
 #[test]
@@ -165,6 +214,7 @@ fn an_item_that_does_not_parse_is_an_error_that_names_it() {
         ("outcome", "'done'"),
         ("row_after", "x'00'"),
         ("shard", "-1"),
+        ("found", "NULL"),
     ] {
         tamper(
             &journal,

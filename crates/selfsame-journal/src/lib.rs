@@ -19,6 +19,7 @@ mod ledger;
 mod pauses;
 mod pins;
 mod plans;
+mod precedents;
 mod prune;
 mod records;
 mod rekey;
@@ -35,21 +36,21 @@ pub use error::JournalError;
 pub use fences::EpochRecorded;
 pub use forget::Forgotten;
 pub use holds::{Hold, HoldCause, HoldEnd, StoreSeen};
-pub use items::{Action, ItemCount, ItemOutcome, ItemRow};
+pub use items::{Action, CauseCount, ItemOutcome, ItemRow};
 pub use journal::{Cursor, Journal, JournalOptions, Page, Standing};
 pub use ledger::{LedgerStep, Memory, MemoryChange, MemoryCount};
 pub use pauses::{Pause, PauseScope};
 pub use pins::Pin;
 pub use plans::{
-    FirstPass, Plan, PlanCounts, PlanId, PlanItem, PlanItemRow, PlanItemState, PlanPut, PlanRow, Selection,
-    plan_body,
+    FirstPass, NodeLoad, Plan, PlanCounts, PlanId, PlanItem, PlanItemRow, PlanItemState, PlanPut, PlanRow,
+    Selection, plan_body,
 };
+pub use precedents::{Asked, Precedent};
 pub use prune::{Pruned, Retention};
 pub use records::{COMPLETIONS_MAX, Completion, RecordPut, ShardRecord};
 pub use repairs::{
     BeforeImage, Intent, IntentOutcome, IntentWrite, IntentWritten, OutcomeWritten, RepairCount, StoredIntent,
 };
 pub use runs::{Run, RunFilter, RunList, RunMatch, RunRow};
-pub use streaks::{Differing, Pass};
 pub use summary::{Counters, RunSummary, ShardResult};
 pub use undo::{KeptImage, MadeRepair};

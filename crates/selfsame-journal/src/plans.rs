@@ -55,6 +55,23 @@ pub struct PlanItem {
     pub cause: Cause,
     /// The code of the rule that decided.
     pub rule: String,
+    /// Bytes of the row to be written, or of the row to be deleted. No part of what is approved.
+    pub bytes: u64,
+}
+
+/// What a plan would do to one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeLoad {
+    /// The node.
+    pub node: NodeName,
+    /// Rows to be written.
+    pub writes: u64,
+    /// Their bytes.
+    pub write_bytes: u64,
+    /// Rows to be deleted.
+    pub deletes: u64,
+    /// Their bytes.
+    pub delete_bytes: u64,
 }
 
 /// What a person said of an item.
@@ -237,6 +254,31 @@ impl Journal {
         })
     }
 
+    /// What the items of a plan of which nothing was said yet would do, by node. Empty when the plan is no more the
+    /// shard's.
+    pub fn plan_loads(&self, id: &PlanId) -> Result<Vec<NodeLoad>, JournalError> {
+        self.read(|connection| {
+            let sql = "SELECT min(plan_item.id) AS id, node,
+                           count(*) FILTER (WHERE action = 'copy') AS writes,
+                           coalesce(sum(bytes) FILTER (WHERE action = 'copy'), 0) AS write_bytes,
+                           count(*) FILTER (WHERE action = 'delete') AS deletes,
+                           coalesce(sum(bytes) FILTER (WHERE action = 'delete'), 0) AS delete_bytes
+                       FROM plan_item JOIN plan USING (collection, shard)
+                       WHERE collection = ?1 AND shard = ?2 AND plan.run = ?3 AND state = 'pending'
+                       GROUP BY node ORDER BY node";
+            let bound = params![id.collection.as_str(), id.shard.0, id.run.as_bytes()];
+            columns::list(connection, PLAN_ITEM, sql, bound, |columns| {
+                Ok(NodeLoad {
+                    node: columns.parsed("node")?,
+                    writes: columns.integer("writes")?,
+                    write_bytes: columns.integer("write_bytes")?,
+                    deletes: columns.integer("deletes")?,
+                    delete_bytes: columns.integer("delete_bytes")?,
+                })
+            })
+        })
+    }
+
     /// Approves or drops items; gives how many it concerned: none when the plan is no more the shard's.
     pub fn mark_plan_items(
         &self,
@@ -362,8 +404,8 @@ fn store(transaction: &Transaction<'_>, plan: &Plan, items: &[PlanItem]) -> Resu
         ],
     )?;
     let sql = "INSERT OR REPLACE INTO plan_item(collection, shard, key, node, action, source, row_before,
-                   entry_after, cause, rule, state)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending')";
+                   entry_after, cause, rule, state, bytes)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending', ?11)";
     for item in items {
         let (action, source) = item.action.stored();
         columns::run(
@@ -380,6 +422,7 @@ fn store(transaction: &Transaction<'_>, plan: &Plan, items: &[PlanItem]) -> Resu
                 item.after.map(|digest| digest.0),
                 item.cause.as_str(),
                 item.rule,
+                columns::stored("bytes", item.bytes)?,
             ],
         )?;
     }
@@ -429,6 +472,7 @@ fn read_item(columns: &Columns<'_>) -> Result<PlanItemRow, JournalError> {
             after: columns.optional("entry_after", Columns::array)?.map(EntryDigest),
             cause: columns.cause("cause")?,
             rule: columns.text("rule")?.to_owned(),
+            bytes: columns.integer("bytes")?,
         },
         state: columns.coded("state", PlanItemState::of)?,
     })

@@ -23,6 +23,7 @@ fn item(number: i64) -> PlanItem {
         after: Some(EntryDigest([6; 32])),
         cause: Cause::MissedInsert,
         rule: "missed_insert".to_owned(),
+        bytes: 30,
     }
 }
 
@@ -115,4 +116,28 @@ fn a_first_pass_is_pending_until_it_is_over() {
     assert_eq!((state("node-a"), state("node-b")), (FirstPass::Passed, FirstPass::Pending));
     place.open().set_first_pass(&products(), &node("node-a"), FirstPass::Pending).unwrap();
     assert_eq!(state("node-a"), FirstPass::Pending);
+}
+
+#[test]
+fn what_a_plan_would_do_is_told_by_node_and_without_what_was_decided() {
+    let place = Place::new();
+    let journal = place.open();
+    let large = PlanItem { bytes: 1_000, ..item(2) };
+    let on_c = PlanItem { node: node("node-c"), bytes: 7, ..deletion(3) };
+    let approved = item(5);
+    let items = [item(1), large, deletion(4), on_c, approved.clone()];
+    journal.put_plan(&plan(1, 1), &items).unwrap();
+    let approved = [(approved.key, approved.node)];
+    let id = plan(1, 1).id;
+    journal.mark_plan_items(&id, Selection::Items(&approved), PlanItemState::Approved).unwrap();
+    let load = |on: &str, writes: (u64, u64), deletes: (u64, u64)| NodeLoad {
+        node: node(on),
+        writes: writes.0,
+        write_bytes: writes.1,
+        deletes: deletes.0,
+        delete_bytes: deletes.1,
+    };
+    let expected = [load("node-a", (2, 1_030), (1, 30)), load("node-c", (0, 0), (1, 7))];
+    assert_eq!(journal.plan_loads(&id).unwrap(), expected);
+    assert_eq!(journal.plan_loads(&PlanId { run: run_id(2), ..id }).unwrap(), []);
 }

@@ -14,9 +14,11 @@ use crate::{Journal, JournalError};
 pub struct Retention {
     /// Before-images (`undo_retention`).
     pub before_images: Duration,
-    /// Runs, items and settled intents (`retention`). Intents are kept at least as long as tombstones, since
-    /// they tell which rows a repair wrote.
+    /// Runs and items (`retention`).
     pub runs: Duration,
+    /// Settled intents; at least as long as the brakes count them. They are also kept at least as long as
+    /// tombstones, since they tell which rows a repair wrote.
+    pub intents: Duration,
     /// Observed tombstones (`tombstone_retention`); `None` keeps them for good.
     pub observed: Option<Duration>,
 }
@@ -42,9 +44,14 @@ pub struct Pruned {
     pub plans: usize,
     /// Expired pauses.
     pub pauses: usize,
+    /// Streaks of keys that no pass came to for long.
+    pub streaks: usize,
     /// Whether the bound was reached: there may be more to prune.
     pub more: bool,
 }
+
+/// Longer than three passes at the longest interval that a schedule takes, 31 days.
+const STREAKS_KEPT: Duration = Duration::from_secs(100 * 24 * 60 * 60);
 
 /// Pages given back to the file system by one call. A guess: 16 MiB of 4 KiB pages.
 const PAGES_FREED_MAX: u32 = 4096;
@@ -62,7 +69,7 @@ impl Journal {
             let mut work = Work { transaction, left: rows_max };
             let images = before(now, retention.before_images);
             let runs = before(now, retention.runs);
-            let intents = before(now, retention.runs.max(retention.observed.unwrap_or_default()));
+            let intents = before(now, retention.intents.max(retention.observed.unwrap_or_default()));
             let mut pruned = Pruned {
                 before_images: work.step(EMPTY_IMAGES, images)?,
                 intents: work.step(DELETE_INTENTS, intents)?,
@@ -76,6 +83,7 @@ impl Journal {
                 plan_items: work.step(DELETE_PLAN_ITEMS, now)?,
                 plans: work.step(DELETE_PLANS, now)?,
                 pauses: work.step(DELETE_PAUSES, now)?,
+                streaks: work.step(DELETE_STREAKS, before(now, STREAKS_KEPT))?,
                 more: false,
             };
             pruned.more = work.left == 0;
@@ -135,6 +143,8 @@ const DELETE_PLANS: &str = "DELETE FROM plan WHERE (collection, shard) IN
          (SELECT 1 FROM plan_item AS i WHERE i.collection = plan.collection AND i.shard = plan.shard) LIMIT ?2)";
 const DELETE_PAUSES: &str = "DELETE FROM pause WHERE collection IN
     (SELECT collection FROM pause WHERE until <= ?1 LIMIT ?2)";
+const DELETE_STREAKS: &str = "DELETE FROM repair_streak WHERE (collection, node, key_digest) IN
+    (SELECT collection, node, key_digest FROM repair_streak WHERE at < ?1 LIMIT ?2)";
 
 #[cfg(test)]
 #[path = "prune_tests.rs"]

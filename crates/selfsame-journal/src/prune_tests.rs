@@ -17,11 +17,11 @@ fn micros(count: u64) -> Duration {
 }
 
 fn retention() -> Retention {
-    Retention { before_images: micros(20), runs: micros(50), observed: Some(micros(30)) }
+    Retention { before_images: micros(20), runs: micros(50), intents: micros(50), observed: Some(micros(30)) }
 }
 
 fn forever() -> Retention {
-    Retention { before_images: Duration::MAX, runs: Duration::MAX, observed: None }
+    Retention { before_images: Duration::MAX, runs: Duration::MAX, intents: Duration::MAX, observed: None }
 }
 
 fn intent(number: u8, at: i64) -> Intent {
@@ -80,6 +80,20 @@ fn intents_are_kept_as_long_as_tombstones() {
 }
 
 #[test]
+fn streaks_of_keys_that_no_pass_comes_to_go_after_months() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.write_intents(&[intent(1, 10)]).unwrap();
+    let applied = IntentOutcome::Applied { after: None };
+    journal.write_outcomes(&[(RepairId::from_bytes([1; 16]), applied)]).unwrap();
+    let streak = || journal.repaired_in_a_row(&products(), &node("node-a"), key(1).1).unwrap();
+    journal.prune(WallMicros(10).plus(31 * 24 * 3_600 * 1_000_000), &retention(), 100).unwrap();
+    assert_eq!(streak(), 1, "an interval may be 31 days");
+    let pruned = journal.prune(WallMicros(11).plus(100 * 24 * 3_600 * 1_000_000), &retention(), 100).unwrap();
+    assert_eq!((pruned.streaks, streak()), (1, 0));
+}
+
+#[test]
 fn only_observed_tombstones_are_pruned() {
     let place = Place::new();
     let journal = place.open();
@@ -127,6 +141,7 @@ fn expired_plans_and_pauses_go() {
             after: None,
             cause: Cause::Unknown,
             rule: "x".to_owned(),
+            bytes: 0,
         };
         journal.put_plan(&plan, &[item]).unwrap();
     }
@@ -158,6 +173,8 @@ fn a_call_prunes_no_more_than_its_bound_and_calls_add_up() {
             row_after: None,
             at: WallMicros(1),
             repair: None,
+            age: None,
+            bytes: 0,
         };
         journal.record_items(&(0..25).map(item).collect::<Vec<_>>()).unwrap();
         for shard in 0..3 {

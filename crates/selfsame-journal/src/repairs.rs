@@ -9,7 +9,7 @@ use selfsame_core::{
 
 use crate::columns::{self, Columns, Table, limit};
 use crate::fences::counter_of;
-use crate::{Journal, JournalError, JournalOptions, Page};
+use crate::{Journal, JournalError, JournalOptions, Page, streaks};
 
 /// What is about to be written, and on which condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +130,8 @@ pub struct StoredIntent {
 pub struct RepairCount {
     /// All, deletes among them.
     pub repairs: u64,
+    /// The keys that they are of, each once.
+    pub keys: u64,
     /// Deletes.
     pub deletes: u64,
 }
@@ -273,13 +275,17 @@ impl Journal {
         since: WallMicros,
     ) -> Result<RepairCount, JournalError> {
         self.read(|connection| {
-            let sql =
-                "SELECT ?2 AS id, count(*) AS repairs, count(*) FILTER (WHERE action = 'delete') AS deletes
+            let sql = "SELECT ?2 AS id, count(*) AS repairs, count(DISTINCT key_digest) AS keys,
+                           count(*) FILTER (WHERE action = 'delete') AS deletes
                        FROM intent WHERE collection = ?1 AND node = ?2 AND at >= ?3 AND approved = 0
                            AND (outcome IS NULL OR outcome IN ('applied', 'unknown'))";
             let bound = params![collection.as_str(), node.as_str(), since.0];
             let count = columns::first(connection, INTENT, sql, bound, |columns| {
-                Ok(RepairCount { repairs: columns.integer("repairs")?, deletes: columns.integer("deletes")? })
+                Ok(RepairCount {
+                    repairs: columns.integer("repairs")?,
+                    keys: columns.integer("keys")?,
+                    deletes: columns.integer("deletes")?,
+                })
             })?;
             Ok(count.unwrap_or_default())
         })
@@ -301,7 +307,10 @@ impl Journal {
 }
 
 /// `None`: no such intent. `Some(None)`: open.
-fn state(connection: &Connection, repair: RepairId) -> Result<Option<Option<IntentOutcome>>, JournalError> {
+pub(crate) fn state(
+    connection: &Connection,
+    repair: RepairId,
+) -> Result<Option<Option<IntentOutcome>>, JournalError> {
     let sql = "SELECT id, outcome, outcome_detail, outcome_row FROM intent WHERE repair = ?1";
     columns::first(connection, INTENT, sql, [repair.as_bytes()], outcome)
 }
@@ -377,6 +386,9 @@ fn write_outcome(
                    intended = CASE WHEN ?2 = 'unknown' THEN intended END
                WHERE repair = ?1";
     columns::run(transaction, sql, params![repair.as_bytes(), outcome.code(), detail, row])?;
+    if let IntentOutcome::Applied { .. } = outcome {
+        streaks::follow(transaction, repair)?;
+    }
     Ok(OutcomeWritten::Recorded)
 }
 

@@ -171,7 +171,9 @@ fn brakes_count_what_was_or_may_have_been_written_and_not_what_was_approved() {
     let place = Place::new();
     let journal = place.open();
     let approved = Intent { approved: true, ..delete(7) };
-    journal.write_intents(&[put(1), delete(2), put(3), put(4), delete(5), put(6), approved]).unwrap();
+    // Another repair of a key is one more write, and no more keys.
+    let again = Intent { repair: repair(8), at: WallMicros(1_005), ..put(4) };
+    journal.write_intents(&[put(1), delete(2), put(3), put(4), delete(5), put(6), approved, again]).unwrap();
     let outcomes = [
         (repair(1), APPLIED),
         (repair(2), IntentOutcome::Applied { after: None }),
@@ -184,8 +186,8 @@ fn brakes_count_what_was_or_may_have_been_written_and_not_what_was_approved() {
     drop(journal);
     let journal = place.open();
     let count = |since| journal.count_since(&products(), &node("node-a"), WallMicros(since)).unwrap();
-    assert_eq!(count(0), RepairCount { repairs: 4, deletes: 2 });
-    assert_eq!(count(1_004), RepairCount { repairs: 2, deletes: 1 });
+    assert_eq!(count(0), RepairCount { repairs: 5, keys: 4, deletes: 2 });
+    assert_eq!(count(1_004), RepairCount { repairs: 3, keys: 2, deletes: 1 });
     assert_eq!(count(2_000), RepairCount::default());
 }
 

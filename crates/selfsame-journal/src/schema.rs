@@ -8,7 +8,7 @@ use crate::JournalError;
 pub(crate) const FORMAT: i64 = STEPS.len() as i64;
 
 /// `STEPS[n]` leads from format `n` to `n + 1`. A step that was released is never edited.
-const STEPS: [&str; 2] = [FORMAT_1, crate::holds::STEP];
+const STEPS: [&str; 3] = [FORMAT_1, crate::holds::STEP, FORMAT_3];
 
 /// Brings a file from `format` to [`FORMAT`], whole or not at all.
 pub(crate) fn upgrade(connection: &mut Connection, format: i64) -> Result<(), JournalError> {
@@ -249,12 +249,33 @@ CREATE TABLE repair_streak (
 CREATE INDEX repair_streak_shard ON repair_streak(collection, shard, number);
 ";
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Streaks are kept at the applying agent, by run. Repairs are counted by key. Items know how old their divergences
+/// are; they and plans know how much would be written.
+const FORMAT_3: &str = "
+DROP TABLE pass;
+DROP TABLE repair_streak;
+CREATE TABLE repair_streak (
+    collection TEXT NOT NULL,
+    node TEXT NOT NULL,
+    key_digest BLOB NOT NULL,
+    run BLOB NOT NULL,
+    in_a_row INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (collection, node, key_digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX repair_streak_at ON repair_streak(at);
 
-    #[test]
-    fn the_format_is_the_number_of_steps() {
-        assert_eq!(FORMAT, 2);
-    }
-}
+DROP INDEX intent_count;
+CREATE INDEX intent_count ON intent(collection, node, at, approved, outcome, action, key_digest);
+ALTER TABLE intent ADD COLUMN incomparable INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE item ADD COLUMN since INTEGER;
+ALTER TABLE item ADD COLUMN found INTEGER;
+ALTER TABLE item ADD COLUMN repaired INTEGER;
+ALTER TABLE item ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE plan_item ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+";
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

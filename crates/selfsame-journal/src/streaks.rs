@@ -1,207 +1,200 @@
-//! Streaks: passes in a row that found something, and keys that are repaired pass after pass.
+//! Streaks: keys that pass after pass repaired on a replica of this agent's, and that differed again.
+//!
+//! The applying agent keeps them, since it knows of every repair of its replicas, whoever owns the shard. A repair
+//! that was applied without approval lengthens its key's streak once for each run, in the transaction that records
+//! it; one that a person approved ends it. What a pass found equal is ended by [`Journal::end_streaks`].
 
-use rusqlite::{Connection, params};
-use selfsame_core::{CollectionName, KeyDigest, NodeName, RunId, ShardId};
+use rusqlite::{Connection, Transaction, params};
+use selfsame_core::{CollectionName, KeyDigest, NodeName, RepairId, RunId};
 
 use crate::columns::{self, Table};
 use crate::{Journal, JournalError};
 
-/// A pass over one shard that came to an end and compared all replicas. One that did not is not recorded: it
-/// neither continues nor breaks a streak.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pass {
-    /// The collection.
-    pub collection: CollectionName,
-    /// The shard.
-    pub shard: ShardId,
-    /// The run. The same run again is the same pass.
-    pub run: RunId,
-    /// Whether it found a difference that stood still.
-    pub mismatched: bool,
-    /// All keys that differed.
-    pub differing: Vec<Differing>,
-}
+const STREAK: Table = Table { name: "repair_streak", key_columns: 3 };
 
-/// A key that differed on a replica in a pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Differing {
-    /// The replica.
-    pub node: NodeName,
-    /// The key.
-    pub key_digest: KeyDigest,
-    /// Whether it was repaired. One that was only held keeps its streak as it is.
-    pub repaired: bool,
-}
-
-struct PassRow {
+/// A key's streak.
+struct Streak {
+    key_digest: KeyDigest,
+    /// The last run that repaired it.
     run: RunId,
-    number: i64,
-    mismatched: bool,
     in_a_row: u32,
 }
 
-const PASS: Table = Table { name: "pass", key_columns: 2 };
-const STREAK: Table = Table { name: "repair_streak", key_columns: 3 };
-
 impl Journal {
-    /// Records a pass; gives how many in a row, this one included, found something. A clean pass gives 0, and a
-    /// key that does not differ in it starts over.
-    pub fn record_pass(&self, pass: &Pass) -> Result<u32, JournalError> {
-        self.write(|transaction| {
-            let (collection, shard) = (pass.collection.as_str(), pass.shard.0);
-            let last = find(transaction, &pass.collection, pass.shard)?;
-            let again = last.as_ref().filter(|last| last.run == pass.run);
-            let mismatched = pass.mismatched || again.is_some_and(|last| last.mismatched);
-            let number = match (again, &last) {
-                (Some(again), _) => again.number,
-                (None, last) => last.as_ref().map_or(0, |last| last.number + 1),
-            };
-            let before = match again {
-                Some(again) => again.in_a_row - u32::from(again.mismatched && again.in_a_row > 0),
-                None => last.as_ref().map_or(0, |last| last.in_a_row),
-            };
-            let in_a_row = if mismatched { before.saturating_add(1) } else { 0 };
-            let sql = "INSERT OR REPLACE INTO pass(collection, shard, run, number, mismatched, in_a_row)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-            let run = pass.run.as_bytes();
-            columns::run(transaction, sql, params![collection, shard, run, number, mismatched, in_a_row])?;
-            for Differing { node, key_digest, repaired } in &pass.differing {
-                // A streak counts each pass once, and only what the pass before this one left.
-                let sql =
-                    "INSERT INTO repair_streak(collection, node, key_digest, shard, number, repaired_in,
-                               in_a_row)
-                           VALUES (?1, ?2, ?3, ?4, ?5, CASE WHEN ?6 THEN ?5 ELSE -1 END, ?6)
-                           ON CONFLICT(collection, node, key_digest) DO UPDATE SET
-                               in_a_row = CASE
-                                   WHEN number < ?5 - 1 OR shard <> ?4 THEN ?6
-                                   WHEN repaired_in = ?5 THEN in_a_row
-                                   ELSE in_a_row + ?6 END,
-                               repaired_in = CASE WHEN ?6 THEN ?5 ELSE repaired_in END,
-                               number = ?5, shard = ?4";
-                let bound = params![collection, node.as_str(), key_digest.0, shard, number, repaired];
-                columns::run(transaction, sql, bound)?;
-            }
-            let sql = "DELETE FROM repair_streak WHERE collection = ?1 AND shard = ?2 AND number < ?3";
-            columns::run(transaction, sql, params![collection, shard, number])?;
-            Ok(in_a_row)
-        })
-    }
-
-    /// How many passes in a row found something.
-    pub fn mismatched_in_a_row(
-        &self,
-        collection: &CollectionName,
-        shard: ShardId,
-    ) -> Result<u32, JournalError> {
-        self.read(|connection| Ok(find(connection, collection, shard)?.map_or(0, |pass| pass.in_a_row)))
-    }
-
-    /// For each key, how many passes in a row repaired it on a replica.
+    /// How many runs in a row repaired a key on a replica.
     pub fn repaired_in_a_row(
         &self,
         collection: &CollectionName,
         node: &NodeName,
-        keys: &[KeyDigest],
-    ) -> Result<Vec<u32>, JournalError> {
-        self.read(|connection| {
-            let sql = "SELECT collection, node, key_digest, in_a_row FROM repair_streak
-                       WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
-            keys.iter()
-                .map(|key| {
-                    let bound = params![collection.as_str(), node.as_str(), key.0];
-                    let streak = columns::first(connection, STREAK, sql, bound, |columns| {
-                        columns.integer("in_a_row")
-                    })?;
-                    Ok(streak.unwrap_or(0))
-                })
-                .collect()
+        key: KeyDigest,
+    ) -> Result<u32, JournalError> {
+        self.read(|connection| before(connection, collection, node, None, key))
+    }
+
+    /// Ends the streaks of a replica that `is_ended` picks and that `run` did not lengthen; gives how many. Nothing
+    /// is written if there are none. Cost: a read of the replica's streaks, of which there are as many as keys were
+    /// repaired since they were last found equal.
+    pub fn end_streaks(
+        &self,
+        collection: &CollectionName,
+        node: &NodeName,
+        run: RunId,
+        is_ended: impl Fn(KeyDigest) -> bool,
+    ) -> Result<usize, JournalError> {
+        let sql = "SELECT collection, node, key_digest, run, in_a_row FROM repair_streak
+                   WHERE collection = ?1 AND node = ?2";
+        let streaks = self.read(|connection| {
+            columns::list(connection, STREAK, sql, params![collection.as_str(), node.as_str()], read)
+        })?;
+        let ended = streaks.into_iter().filter(|streak| streak.run != run && is_ended(streak.key_digest));
+        let ended: Vec<Streak> = ended.collect();
+        if ended.is_empty() {
+            return Ok(0);
+        }
+        self.write(|transaction| {
+            // One that was lengthened meanwhile goes on.
+            let sql = "DELETE FROM repair_streak
+                       WHERE collection = ?1 AND node = ?2 AND key_digest = ?3 AND run = ?4";
+            let end = |streak: &Streak| {
+                let (key, run) = (streak.key_digest.0, streak.run.as_bytes());
+                columns::run(transaction, sql, params![collection.as_str(), node.as_str(), key, run])
+            };
+            ended.iter().map(end).sum()
         })
     }
 }
 
-fn find(
+/// How many runs in a row repaired a key, one of them left out.
+pub(crate) fn before(
     connection: &Connection,
     collection: &CollectionName,
-    shard: ShardId,
-) -> Result<Option<PassRow>, JournalError> {
-    let sql = "SELECT collection, shard, run, number, mismatched, in_a_row FROM pass
-               WHERE collection = ?1 AND shard = ?2";
-    columns::first(connection, PASS, sql, params![collection.as_str(), shard.0], |columns| {
-        Ok(PassRow {
-            run: RunId::from_bytes(columns.array("run")?),
-            number: columns.integer("number")?,
-            mismatched: columns.flag("mismatched")?,
-            in_a_row: columns.integer("in_a_row")?,
-        })
+    node: &NodeName,
+    but: Option<RunId>,
+    key: KeyDigest,
+) -> Result<u32, JournalError> {
+    let sql = "SELECT collection, node, key_digest, run, in_a_row FROM repair_streak
+               WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
+    let bound = params![collection.as_str(), node.as_str(), key.0];
+    let streak = columns::first(connection, STREAK, sql, bound, read)?;
+    Ok(streak.map_or(0, |streak| streak.in_a_row.saturating_sub(u32::from(but == Some(streak.run)))))
+}
+
+/// Makes the streak of an intent's key follow that it was applied.
+pub(crate) fn follow(transaction: &Transaction<'_>, repair: RepairId) -> Result<(), JournalError> {
+    let sql = "INSERT INTO repair_streak(collection, node, key_digest, run, in_a_row, at)
+                   SELECT collection, node, key_digest, run, 1, at FROM intent WHERE repair = ?1 AND approved = 0
+               ON CONFLICT(collection, node, key_digest) DO UPDATE SET
+                   in_a_row = in_a_row + (run <> excluded.run), run = excluded.run, at = excluded.at";
+    columns::run(transaction, sql, [repair.as_bytes()])?;
+    let sql = "DELETE FROM repair_streak WHERE (collection, node, key_digest) IN
+                   (SELECT collection, node, key_digest FROM intent WHERE repair = ?1 AND approved = 1)";
+    columns::run(transaction, sql, [repair.as_bytes()])?;
+    Ok(())
+}
+
+fn read(columns: &columns::Columns<'_>) -> Result<Streak, JournalError> {
+    Ok(Streak {
+        key_digest: KeyDigest(columns.array("key_digest")?),
+        run: RunId::from_bytes(columns.array("run")?),
+        in_a_row: columns.integer("in_a_row")?,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use selfsame_core::{Cause, WallMicros};
+
     use super::*;
     use crate::testing::*;
+    use crate::{BeforeImage, Intent, IntentOutcome, IntentWrite};
 
-    fn pass(run: u64, keys: &[(i64, bool)]) -> Pass {
-        let differing = keys.iter().map(|(number, repaired)| Differing {
-            node: node("node-a"),
-            key_digest: key(*number).1,
-            repaired: *repaired,
-        });
-        Pass {
-            collection: products(),
-            shard: ShardId(1),
+    /// A repair of a key in a run that ended so.
+    fn repair(journal: &Journal, run: u64, number: i64, approved: bool, outcome: IntentOutcome) {
+        let (key, key_digest) = key(number);
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&run.to_be_bytes());
+        id[8..].copy_from_slice(&number.to_be_bytes());
+        let intent = Intent {
+            repair: RepairId::from_bytes(id),
             run: run_id(run),
-            mismatched: !keys.is_empty(),
-            differing: differing.collect(),
-        }
+            epoch: epoch(1, "a"),
+            collection: products(),
+            node: node("node-a"),
+            key,
+            key_digest,
+            expected: None,
+            write: IntentWrite::Delete,
+            before: BeforeImage::NoRow,
+            cause: Cause::Unknown,
+            approved,
+            at: WallMicros(1),
+        };
+        journal.write_intents(std::slice::from_ref(&intent)).unwrap();
+        journal.write_outcomes(&[(intent.repair, outcome)]).unwrap();
     }
 
-    fn streaks(journal: &Journal) -> Vec<u32> {
-        journal.repaired_in_a_row(&products(), &node("node-a"), &[key(1).1, key(2).1]).unwrap()
+    fn applied(journal: &Journal, run: u64, number: i64) {
+        repair(journal, run, number, false, IntentOutcome::Applied { after: None });
+    }
+
+    /// What `run` is told of two keys.
+    fn streaks(journal: &Journal, run: u64) -> [u32; 2] {
+        [1, 2].map(|number| {
+            let (node, key) = (node("node-a"), key(number).1);
+            journal.read(|connection| before(connection, &products(), &node, Some(run_id(run)), key)).unwrap()
+        })
+    }
+
+    fn end(journal: &Journal, run: u64, numbers: &[i64]) -> usize {
+        let ended: Vec<KeyDigest> = numbers.iter().map(|number| key(*number).1).collect();
+        journal.end_streaks(&products(), &node("node-a"), run_id(run), |key| ended.contains(&key)).unwrap()
     }
 
     #[test]
-    fn passes_with_mismatches_count_up_until_a_clean_one() {
+    fn a_streak_counts_each_run_once_and_survives_a_reopen() {
         let place = Place::new();
-        let count = |run, keys: &[(i64, bool)]| place.open().record_pass(&pass(run, keys)).unwrap();
-        assert_eq!(count(1, &[(1, true)]), 1);
-        assert_eq!(count(2, &[(2, false)]), 2);
-        assert_eq!(count(2, &[(2, false)]), 2);
-        assert_eq!(place.open().mismatched_in_a_row(&products(), ShardId(1)).unwrap(), 2);
-        assert_eq!(place.open().mismatched_in_a_row(&products(), ShardId(0)).unwrap(), 0);
-        assert_eq!(count(3, &[]), 0);
-        assert_eq!(count(3, &[(1, true)]), 1);
-        assert_eq!(count(3, &[]), 1);
-        assert_eq!(count(4, &[(1, true)]), 2);
+        for run in 1..=3 {
+            let journal = place.open();
+            applied(&journal, run, 1);
+            repair(&journal, run, 2, false, IntentOutcome::Changed);
+            assert_eq!(
+                streaks(&journal, run),
+                [u32::try_from(run).unwrap() - 1, 0],
+                "its own run does not count"
+            );
+        }
+        let journal = place.open();
+        assert_eq!(streaks(&journal, 4), [3, 0]);
+        let of = |name| journal.repaired_in_a_row(&products(), &node(name), key(1).1).unwrap();
+        assert_eq!((of("node-a"), of("node-b")), (3, 0));
     }
 
     #[test]
-    fn a_key_flaps_when_pass_after_pass_repairs_it() {
+    fn a_pass_that_found_a_key_equal_ends_its_streak_and_one_that_repaired_it_does_not() {
         let place = Place::new();
         let journal = place.open();
-        for run in 1..4 {
-            journal.record_pass(&pass(run, &[(1, true), (2, true)])).unwrap();
-            // The same pass twice counts once.
-            journal.record_pass(&pass(run, &[(1, true)])).unwrap();
+        for run in 1..=2 {
+            applied(&journal, run, 1);
+            applied(&journal, run, 2);
         }
-        assert_eq!(streaks(&journal), [3, 3]);
-        // Held for flapping: it stays as it is. Key 2 does not differ any more.
-        journal.record_pass(&pass(4, &[(1, false)])).unwrap();
-        journal.record_pass(&pass(5, &[(1, false)])).unwrap();
-        assert_eq!(streaks(&journal), [3, 0]);
-        journal.record_pass(&pass(6, &[(1, true), (2, true)])).unwrap();
-        assert_eq!(streaks(&journal), [4, 1]);
-        journal.record_pass(&pass(7, &[])).unwrap();
-        assert_eq!(streaks(&journal), [0, 0]);
+        applied(&journal, 3, 1);
+        assert_eq!(end(&journal, 3, &[1, 2]), 1);
+        assert_eq!(streaks(&journal, 4), [3, 0]);
+        assert_eq!(end(&journal, 4, &[]), 0);
+        assert_eq!(end(&journal, 4, &[1, 2]), 1);
+        assert_eq!(streaks(&journal, 5), [0, 0]);
+        applied(&journal, 5, 1);
+        assert_eq!(streaks(&journal, 6), [1, 0]);
     }
 
     #[test]
-    fn a_key_that_was_only_held_has_no_streak() {
+    fn an_approval_ends_a_streak() {
         let place = Place::new();
         let journal = place.open();
-        journal.record_pass(&pass(1, &[(1, false)])).unwrap();
-        assert_eq!(streaks(&journal), [0, 0]);
-        journal.record_pass(&pass(2, &[(1, true)])).unwrap();
-        assert_eq!(streaks(&journal), [1, 0]);
+        (1..=3).for_each(|run| applied(&journal, run, 1));
+        repair(&journal, 4, 1, true, IntentOutcome::Changed);
+        assert_eq!(streaks(&journal, 5), [3, 0], "nothing was written");
+        repair(&journal, 4, 1, true, IntentOutcome::Applied { after: None });
+        assert_eq!(streaks(&journal, 5), [0, 0]);
     }
 }

@@ -29,6 +29,8 @@ fn item(number: i64) -> ItemRow {
         row_after: Some(RowDigest([2; 32])),
         at: WallMicros(number),
         repair: None,
+        age: None,
+        bytes: 0,
     }
 }
 

@@ -246,11 +246,9 @@ fn read_back(
 ) -> Outcome<WriteOutcome> {
     match view.find(key)? {
         Found::Row(row) => match row.document {
-            Ok(after) if !same_content(&after, winner) => refused(format!(
-                "the row does not read back as the winner's; hint: compare the columns of table `{}`, their types \
-                 and its triggers with the other replicas'",
-                view.table.name
-            )),
+            Ok(after) if !same_content(&after, winner) => {
+                Err(Fault::Refused(Refusal::Incomparable(format!("table `{}`", view.table.name))))
+            }
             Ok(after) if before.is_some_and(|before| before.row_digest == after.row_digest) => {
                 Ok(WriteOutcome::AlreadyThere)
             }

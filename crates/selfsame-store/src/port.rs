@@ -15,14 +15,11 @@ pub trait Store: Send + Sync {
     /// Which store this is. A changed identity means that another store answers under the same address.
     async fn identity(&self) -> Result<Identity, StoreError>;
 
-    /// Moves the store's counter above both `above` and itself, durably, and gives what it is now. It lies in the store with the rows, so that a store that was taken back to an older
-    /// state says an older number. No consumer of the store's changes sees it. Clients never write it.
+    /// Moves the store's counter above both `above` and itself, durably, and gives what it is now. It lies in the store
+    /// with the rows, so that a store that was taken back to an older state says an older number. No consumer of the store's changes sees it. Clients never write it.
     ///
     /// [`StoreError::Unsupported`] where nothing may be written, or a store keeps none.
-    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
-        let _ = above;
-        Err(StoreError::Unsupported("a counter"))
-    }
+    async fn advance_counter(&self, above: u64) -> Result<u64, StoreError>;
 
     /// How many rows the replica holds, unreadable and marked ones included.
     async fn count(&self) -> Result<u64, StoreError>;
@@ -207,6 +204,8 @@ pub enum Refusal {
     Unreadable,
     /// The winner's row does not fit the table.
     Schema(String),
+    /// What was written did not read back as the winner's document, and was rolled back.
+    Incomparable(String),
     /// The store, or a wrapper around it, takes no writes.
     ReadOnly,
 }

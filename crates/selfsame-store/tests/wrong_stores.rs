@@ -97,6 +97,10 @@ async fn a_race_without_a_rival_tested_nothing() {
         async fn identity(&self) -> Result<Identity, StoreError> {
             self.0.identity().await
         }
+        async fn advance_counter(&self, above: u64) -> Result<u64, StoreError> {
+            self.0.advance_counter(above).await
+        }
+
         async fn count(&self) -> Result<u64, StoreError> {
             self.0.count().await
         }

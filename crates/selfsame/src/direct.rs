@@ -2,6 +2,8 @@
 //! themselves. Indexes and journal live in a temporary directory and go with it.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -42,6 +44,7 @@ impl<'a> Direct<'a> {
     ) -> anyhow::Result<Direct<'a>> {
         let data = tempfile::Builder::new()
             .prefix("selfsame-direct-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .context("no temporary directory for the indexes; hint: set TMPDIR to a directory with space")?;
         let name: AgentName = "direct".parse().expect("a constant name");

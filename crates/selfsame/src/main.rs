@@ -46,7 +46,7 @@ enum Command {
     /// List what waits for approval
     Plan(command::plans::PlanArgs),
     /// Make the repairs of a plan
-    Approve(command::plans::DecideArgs),
+    Approve(command::plans::ApproveArgs),
     /// Drop a plan: nothing is written, and the same is not repaired again without approval
     Drop(command::plans::DecideArgs),
     /// Put back what a run repaired, where nobody has written since

@@ -14,10 +14,11 @@ mod search;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use selfsame_core::brake::{RepairBrake, RepairLimits, RepairLoad};
+use selfsame_core::brake::{RepairBrake, RepairLoad};
 use selfsame_core::{
-    Confirmed, Decision, Fingerprinter, HoldReason, Key, KeyDigest, Moment, NodeName, Observation, Presence,
-    ReplicaIndex, Rule, ShardId, ShardVerdict, Sighting, Target, Tombstone, UnknownReason, Verdict,
+    Confirmed, Decision, DivergenceAge, Fingerprinter, HoldReason, Key, KeyDigest, Moment, NodeName,
+    Observation, Presence, ReplicaIndex, Rule, ShardId, ShardVerdict, Sighting, Target, Tombstone,
+    TombstoneCause, UnknownReason, Verdict, WallMicros, began,
 };
 use selfsame_wire::message::{Authority, Claim, Pin, Root, Seen};
 use tokio::time::Instant;
@@ -96,6 +97,7 @@ struct Judged {
     /// For each replica a change of what it holds that a person does not want.
     pins: Vec<Option<Pin>>,
     confirmed: Confirmed,
+    at: WallMicros,
 }
 
 /// One replica of one key that is to be repaired.
@@ -275,7 +277,7 @@ impl Exchange {
             let (observations, pins): (Vec<_>, _) =
                 seen.into_iter().map(|seen| (seen.observation, seen.pinned)).unzip();
             let confirmed = self.judge(&first, &observations, moment);
-            Judged { key, key_digest, observations, pins, confirmed }
+            Judged { key, key_digest, observations, pins, confirmed, at: moment.now }
         };
         Ok(keys.into_iter().zip(digests).zip(first.into_iter().zip(second)).map(judge).collect())
     }
@@ -350,15 +352,9 @@ impl Exchange {
             Mandate::Automatic => {}
         }
         let keys: BTreeSet<KeyDigest> = tasks.iter().map(|task| task.judged.key_digest).collect();
-        let load = RepairLoad {
-            keys: report.counts.keys,
-            repaired: keys.len() as u64,
-            deletes: tasks.iter().filter(|task| task.winner().is_none()).count() as u64,
-        };
-        let brakes = &self.collection.brakes;
-        let limits =
-            RepairLimits { repair_share_max: brakes.repair_share_max, deletes_max: brakes.deletes_max };
-        load.brake(limits).map(|brake| match brake {
+        let deletes = tasks.iter().filter(|task| task.winner().is_none()).count() as u64;
+        let load = RepairLoad { keys: report.counts.keys, repaired: keys.len() as u64, deletes };
+        load.brake(self.collection.brakes.repair_limits()).map(|brake| match brake {
             RepairBrake::Share => PlanReason::RepairShare,
             RepairBrake::Deletes => PlanReason::Deletes,
         })
@@ -398,13 +394,15 @@ impl Exchange {
             entry_after: self.entry_after(task),
             row_before: before.map(|sighting| sighting.row),
             repair: Some(repair),
+            age: Some(self.age(task)),
+            bytes: winner.or(before).map_or(0, |sighting| sighting.bytes),
         }
     }
 
     /// One item for each replica that stands out, or for the one that may as well be named.
     fn held_items(&self, judged: &Judged, rule: Rule, reason: HoldReason, outliers: &[Target]) -> Vec<Item> {
         if outliers.is_empty() {
-            let replica = odd_one_out(&judged.observations);
+            let replica = odd_one_out(&judged.observations, reason);
             return vec![self.plain_item(judged, replica, rule, Outcome::Held(reason))];
         }
         let item = |outlier: &Target| Item {
@@ -414,12 +412,25 @@ impl Exchange {
         outliers.iter().map(item).collect()
     }
 
+    /// How old what a task repairs is, by what was read.
+    fn age(&self, task: &Task<'_>) -> DivergenceAge {
+        let seen = |replica: ReplicaIndex| sighting(&task.judged.observations[replica.0]);
+        let versions = self.collection.policy.version_kind;
+        let began = match &task.act {
+            // An expiry is remembered only now, but it is the document's.
+            Act::Delete(Some(deletion)) if deletion.cause == TombstoneCause::Deleted => Some(deletion.at),
+            Act::Delete(_) => began(versions, None, seen(task.target.replica)),
+            Act::Copy(winner) => began(versions, seen(*winner), seen(task.target.replica)),
+        };
+        DivergenceAge::found_at(task.judged.at, began)
+    }
+
     /// An item about a key that nothing is done about.
     fn plain_item(&self, judged: &Judged, replica: ReplicaIndex, rule: Rule, outcome: Outcome) -> Item {
         let before = sighting(&judged.observations[replica.0]);
-        let cause = match &outcome {
-            Outcome::Held(reason) => reason.cause(),
-            _ => selfsame_core::Cause::Unknown,
+        let (cause, age) = match &outcome {
+            Outcome::Held(reason) => (reason.cause(), Some(DivergenceAge::found_at(judged.at, None))),
+            _ => (selfsame_core::Cause::Unknown, None),
         };
         Item {
             key: judged.key.clone(),
@@ -434,6 +445,8 @@ impl Exchange {
             entry_after: None,
             row_before: before.map(|sighting| sighting.row),
             repair: None,
+            age,
+            bytes: 0,
         }
     }
 }
@@ -459,10 +472,16 @@ fn went_silent(asked: &[bool], observations: &[Observation]) -> bool {
 }
 
 /// The replica to name for a held key of which none stands out: one that holds what no other holds, else the first.
-fn odd_one_out(observations: &[Observation]) -> ReplicaIndex {
+/// An older document is no party to a tie.
+fn odd_one_out(observations: &[Observation], reason: HoldReason) -> ReplicaIndex {
     let absent = positions(observations, |presence| *presence == Presence::Absent);
-    let live =
-        positions(observations, |presence| matches!(presence, Presence::Live(_) | Presence::Marked(_)));
+    let newest = observations.iter().filter_map(sighting).map(|sighting| sighting.version).max();
+    let live = positions(observations, |presence| match presence {
+        Presence::Live(held) | Presence::Marked(held) => {
+            reason != HoldReason::Tie || Some(held.version) == newest
+        }
+        Presence::Absent | Presence::Unreadable | Presence::Unreachable => false,
+    });
     let holders = |replica: &ReplicaIndex| {
         let own = sighting(&observations[replica.0]);
         let same = |other: &&ReplicaIndex| match (own, sighting(&observations[other.0])) {

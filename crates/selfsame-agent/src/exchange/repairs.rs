@@ -1,11 +1,11 @@
 //! Carrying out verdicts: fetch from the winner, apply at the target under the condition of what confirm saw,
 //! read back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use selfsame_core::{
-    Confirmed, Decision, Key, Observation, Presence, RepairId, ReplicaIndex, Row, RowDigest, Sighting,
-    Tombstone, UnknownReason,
+    Confirmed, Decision, DivergenceAge, HoldReason, Key, Observation, Presence, RepairId, ReplicaIndex, Row,
+    RowDigest, Sighting, Tombstone, UnknownReason,
 };
 use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, FetchRequest};
 use tokio::time::Instant;
@@ -13,10 +13,20 @@ use tokio::time::Instant;
 use super::report::{Outcome, PlanReason, ShardReport};
 use super::{Act, Exchange, Judged, Mandate, Member, Resync, Task, reads, sighting, went_silent};
 use crate::peer::PeerError;
+use crate::refusal::{OtherRefusal, Refusal};
 
 /// Repairs in one batch, and bytes of documents.
 const BATCH_KEYS_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Why repairs that were tried became a plan; where there are several reasons, the first is named.
+const REASONS: [PlanReason; 5] = [
+    PlanReason::Returned,
+    PlanReason::TargetBrake,
+    PlanReason::Pinned,
+    PlanReason::Flapping,
+    PlanReason::Incomparable,
+];
 
 /// The id of a repair: derived from what it does, so that a second delivery has the same.
 pub(super) fn repair_id(claim: &Claim, node: &selfsame_core::NodeName, task: &Task<'_>) -> RepairId {
@@ -66,14 +76,41 @@ impl Exchange {
         if !self.verify(claim, asked, &mut done).await {
             report.unknown.push(UnknownReason::Unreachable);
         }
+        self.report(claim, done, report);
+    }
+
+    fn report(&self, claim: &Claim, done: Vec<Done<'_>>, report: &mut ShardReport) {
+        let now = self.clock.now();
+        let (mut held, mut reasons) = (BTreeSet::new(), Vec::new());
         for Done { task, outcome } in done {
             match outcome {
-                Outcome::Planned => report.planned = Some(PlanReason::Returned),
                 Outcome::Repaired => report.counts.repaired += 1,
                 Outcome::Changed | Outcome::Moving => report.counts.moving += 1,
+                Outcome::Held(_) => drop(held.insert(task.judged.key_digest)),
                 _ => {}
             }
-            report.items.push(self.item(claim, &task, outcome));
+            reasons.extend(self.plan_reason(&outcome));
+            let mut item = self.item(claim, &task, outcome);
+            if item.outcome == Outcome::Repaired {
+                item.age = item.age.map(|age| DivergenceAge { repaired: Some(now), ..age });
+            }
+            report.items.push(item);
+        }
+        report.counts.held += held.len() as u64;
+        // What was set aside before anything was tried waits too.
+        reasons.extend(report.planned);
+        report.planned = REASONS.into_iter().find(|reason| reasons.contains(reason)).or(report.planned);
+    }
+
+    /// Why a repair that was not made waits for a person, if it does.
+    fn plan_reason(&self, outcome: &Outcome) -> Option<PlanReason> {
+        match outcome {
+            Outcome::Planned if matches!(self.mandate, Mandate::Approved(_)) => Some(PlanReason::Returned),
+            Outcome::Planned => Some(PlanReason::TargetBrake),
+            Outcome::Held(HoldReason::Pinned) => Some(PlanReason::Pinned),
+            Outcome::Held(HoldReason::Flapping) => Some(PlanReason::Flapping),
+            Outcome::Held(HoldReason::Incomparable) => Some(PlanReason::Incomparable),
+            _ => None,
         }
     }
 
@@ -259,7 +296,7 @@ impl Exchange {
                     Some(ApplyOutcome::Applied) => Outcome::Repaired,
                     Some(ApplyOutcome::AlreadyThere) => Outcome::AlreadyThere,
                     Some(ApplyOutcome::Changed) => Outcome::Changed,
-                    Some(ApplyOutcome::Refused(why)) => Outcome::Refused(why.clone()),
+                    Some(ApplyOutcome::Refused(why)) => refused(why),
                     None => Outcome::Unanswered("an outcome is missing".to_owned()),
                 },
                 Err(error) => outcome_of_error(error),
@@ -379,6 +416,17 @@ async fn fetch_rows(
         }
     }
     Ok(rows)
+}
+
+/// What a target that would not write says: to be planned, to be held, or its store's refusal.
+fn refused(why: &str) -> Outcome {
+    match why.parse() {
+        Ok(Refusal::Brake(_)) => Outcome::Planned,
+        Ok(Refusal::Pinned) => Outcome::Held(HoldReason::Pinned),
+        Ok(Refusal::Flapping) => Outcome::Held(HoldReason::Flapping),
+        Ok(Refusal::Incomparable) => Outcome::Held(HoldReason::Incomparable),
+        Err(OtherRefusal) => Outcome::Refused(why.to_owned()),
+    }
 }
 
 fn outcome_of_error(error: &PeerError) -> Outcome {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use selfsame_core::{
-    Cause, Counts, EntryDigest, Epoch, HoldReason, Key, KeyDigest, NodeName, RepairId, RowDigest, Rule,
-    RunId, ShardId, ShardVerdict, UnknownReason, Version, WallMicros,
+    Cause, Counts, DivergenceAge, EntryDigest, Epoch, HoldReason, Key, KeyDigest, NodeName, RepairId,
+    RowDigest, Rule, RunId, ShardId, ShardVerdict, UnknownReason, Version, WallMicros,
 };
 
 /// The outcome of one shard's exchange.
@@ -72,6 +72,10 @@ pub struct Item {
     pub row_before: Option<RowDigest>,
     /// The repair, where one was tried.
     pub repair: Option<RepairId>,
+    /// How old the divergence is; `None` for a row that cannot be read, of which nothing is known to differ.
+    pub age: Option<DivergenceAge>,
+    /// Bytes of the row to be written, or of the row to be deleted; 0 where nothing is to be done.
+    pub bytes: u64,
 }
 
 /// What is to be done about an item.
@@ -127,9 +131,15 @@ impl Outcome {
         }
     }
 
-    /// Whether it waits for approval: for the first time, or after a person did not want it.
-    pub fn is_approvable(&self) -> bool {
-        matches!(self, Outcome::Planned | Outcome::Held(HoldReason::Pinned))
+    /// Whether a person may say yes to the item's repair: it waits, or is held though it is known what to do.
+    pub fn may_be_approved(&self) -> bool {
+        match self {
+            Outcome::Planned => true,
+            Outcome::Held(reason) => {
+                matches!(reason, HoldReason::Pinned | HoldReason::Flapping | HoldReason::Incomparable)
+            }
+            _ => false,
+        }
     }
 
     /// The name in reports.
@@ -179,6 +189,12 @@ pub enum PlanReason {
     Returned,
     /// It was undone or dropped before.
     Pinned,
+    /// The target's agent wrote enough to its replica within a day.
+    TargetBrake,
+    /// Keys that pass after pass repaired.
+    Flapping,
+    /// What does not read back as written.
+    Incomparable,
 }
 
 impl PlanReason {
@@ -194,6 +210,9 @@ impl PlanReason {
             PlanReason::Paused => "paused",
             PlanReason::Returned => "returned",
             PlanReason::Pinned => "pinned",
+            PlanReason::TargetBrake => "target_brake",
+            PlanReason::Flapping => "flapping",
+            PlanReason::Incomparable => "incomparable",
         }
     }
 }

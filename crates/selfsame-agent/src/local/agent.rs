@@ -19,6 +19,7 @@ use selfsame_wire::message::{
 };
 use tokio::time::{Instant, timeout};
 
+use super::comparisons::Comparisons;
 use super::repairing::Warrant;
 use super::replica::{Conclude, LocalReplica};
 use super::voter::{Voter, Ward};
@@ -69,13 +70,19 @@ pub struct LocalAgent {
     /// soon.
     confirmed: Mutex<HashMap<(CollectionName, ShardId), (Epoch, Instant)>>,
     voter: Voter,
+    comparisons: Comparisons,
 }
 
 impl LocalAgent {
     /// Puts an agent together.
     pub fn new(parts: LocalAgentParts) -> Arc<LocalAgent> {
         let voter = Voter::new(parts.journal.clone(), parts.wards.clone());
-        Arc::new(LocalAgent { parts, confirmed: Mutex::default(), voter })
+        Arc::new(LocalAgent {
+            parts,
+            confirmed: Mutex::default(),
+            voter,
+            comparisons: Comparisons::default(),
+        })
     }
 
     /// Tells it who is live; once.
@@ -193,7 +200,11 @@ impl Peer for LocalAgent {
             let (replica, equal) = (replica.clone(), equal.clone());
             blocking(move || replica.found_equal(&equal)).await?;
         }
-        self.voter.complete(request).await.map_err(|error| self.broken(&error))
+        self.voter.complete(request.clone()).await.map_err(|error| self.broken(&error))?;
+        for replica in self.replicas_of(&request.collection) {
+            replica.end_streaks(request.run, replica.passed(&self.comparisons, &request)).await;
+        }
+        Ok(())
     }
 
     async fn start(&self, request: StartRequest) -> Result<Share, PeerError> {
@@ -216,6 +227,9 @@ impl Peer for LocalAgent {
                 if *recorded != EpochRecorded::Granted {
                     *root = Err(UnknownReason::NoMajority);
                 }
+            }
+            for ((shard, _), _) in request.epochs.iter().zip(&answer.roots).filter(|(_, root)| root.is_ok()) {
+                replica.compared(&self.comparisons, *shard, request.run);
             }
             roots.push(answer);
         }
@@ -269,6 +283,9 @@ impl Peer for LocalAgent {
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {
         self.fence(&request.claim).await?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
+        if request.conclude {
+            replica.confirmed(&self.comparisons, request.claim.shard, request.claim.run, &request.keys);
+        }
         let conclude = if request.conclude { Conclude::Gone } else { Conclude::Nothing };
         let observations = replica.observe(request.keys.clone(), conclude).await?;
         let seen = replica.with_pins(&request.keys, observations).await?;

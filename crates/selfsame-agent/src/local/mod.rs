@@ -1,10 +1,13 @@
 //! This agent's own replicas, behind the same port as everybody else's.
 
+mod admission;
 mod agent;
 mod cached;
+mod comparisons;
 mod export;
 mod feed;
 mod holding;
+mod incomparable;
 mod ledger;
 mod pinning;
 mod repairing;

@@ -12,12 +12,10 @@ use super::repairing::{Ended, Step, Warrant};
 use super::replica::LocalReplica;
 use crate::blocking::blocking;
 use crate::peer::PeerError;
+use crate::refusal::Refusal;
 
 /// Pinned keys that are looked at with one read.
 const KEYS_PER_READ: usize = 500;
-
-const REFUSAL: &str = "pinned: it was undone or dropped; hint: `selfsame plan` lists it for approval, and a newer \
-                       write of the key ends it";
 
 impl LocalReplica {
     /// The shard of a key.
@@ -112,7 +110,7 @@ impl LocalReplica {
         for (intent, _) in pinned {
             let step = steps.iter_mut().find(|step| step.item.repair == intent.repair);
             if let Some(step) = step {
-                step.outcome = Some(ApplyOutcome::Refused(REFUSAL.to_owned()));
+                step.outcome = Some(ApplyOutcome::Refused(Refusal::Pinned.to_string()));
             }
         }
         Ok(free.into_iter().map(|(intent, _)| intent).collect())

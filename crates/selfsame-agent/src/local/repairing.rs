@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use selfsame_core::{
-    Epoch, Fingerprinter, Key, KeyDigest, OriginMarker, RepairId, RowDigest, RunId, UnknownReason,
+    Entry, Epoch, Fingerprinter, Key, KeyDigest, OriginMarker, RepairId, RowDigest, RunId, UnknownReason,
 };
 use selfsame_journal::{
     BeforeImage, Intent, IntentOutcome, IntentWrite, IntentWritten, LedgerStep, StoredIntent,
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::replica::{Conclude, LocalReplica};
 use crate::blocking::blocking;
 use crate::peer::PeerError;
+use crate::refusal;
 
 /// Open intents that are settled with one read.
 const INTENTS_PER_READ: usize = 500;
@@ -32,9 +33,17 @@ pub(super) struct Warrant {
 pub(super) struct Step {
     pub(super) item: ApplyItem,
     pub(super) outcome: Option<ApplyOutcome>,
+    /// What a fingerprint is to know of the row after; `None` deletes, or is not known yet.
+    pub(super) entry: Option<Entry>,
+    /// The row that was written.
+    pub(super) left: Option<RowDigest>,
 }
 
 impl Step {
+    fn new(item: ApplyItem) -> Step {
+        Step { item, outcome: None, entry: None, left: None }
+    }
+
     /// Whether the replica is now as the item wants it.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.outcome, Some(ApplyOutcome::Applied | ApplyOutcome::AlreadyThere))
@@ -110,15 +119,21 @@ impl LocalReplica {
         self.settle_alone().await?;
         let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
         let before = self.parts.store.read(&keys).await.map_err(|error| self.silent(&error))?;
-        let mut steps: Vec<Step> = items.into_iter().map(|item| Step { item, outcome: None }).collect();
+        let mut steps: Vec<Step> = items.into_iter().map(Step::new).collect();
         let mut intents = Vec::new();
         for (step, read) in steps.iter_mut().zip(before) {
             match self.intent(&warrant, &step.item, read) {
-                Ok(intent) => intents.push(intent),
+                Ok(intent) => {
+                    if let IntentWrite::Put { entry, .. } = &intent.write {
+                        step.entry = Some(entry.clone());
+                    }
+                    intents.push(intent);
+                }
                 Err(outcome) => step.outcome = Some(outcome),
             }
         }
-        let intents = self.without_pinned(&warrant, intents, &mut steps).await?;
+        let mut intents = self.without_pinned(&warrant, intents, &mut steps).await?;
+        self.refuse(&warrant, &mut intents, &mut steps).await?;
         self.announce(intents, &mut steps).await?;
         self.write(&warrant, &mut steps).await?;
         self.end_passed_pins(&steps).await?;
@@ -200,9 +215,15 @@ impl LocalReplica {
         let written = written.map_err(|error| self.silent(&error))?;
         #[cfg(feature = "failpoints")]
         fail::fail_point!("agent::store_written");
+        let rolled_back =
+            |outcome: &&WriteOutcome| matches!(outcome, WriteOutcome::Refused(Refusal::Incomparable(_)));
+        self.tell_incomparable(written.iter().filter(rolled_back).count());
         let mut ended = Vec::new();
         for (index, outcome) in open.into_iter().zip(written) {
             let step = &mut steps[index];
+            if let WriteOutcome::Applied { after } = &outcome {
+                step.left = *after;
+            }
             let (journalled, answered) = said(outcome);
             ended.push(Ended {
                 repair: step.item.repair,
@@ -241,14 +262,15 @@ impl LocalReplica {
         }
     }
 
-    /// The index reads what repairs wrote.
+    /// The index reads what repairs wrote, and whether it reads back as written.
     async fn observe_repairs(self: &Arc<Self>, steps: &[Step]) -> Result<(), PeerError> {
-        let put = steps.iter().filter(|step| step.is_done() && step.item.row.is_some());
-        let keys: Vec<Key> = put.map(|step| step.item.key.clone()).collect();
-        if !keys.is_empty() {
-            self.observe(keys, Conclude::Nothing).await?;
+        let put: Vec<&Step> = steps.iter().filter(|step| step.is_done() && step.item.row.is_some()).collect();
+        let keys: Vec<Key> = put.iter().map(|step| step.item.key.clone()).collect();
+        if keys.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let seen = self.observe(keys, Conclude::Nothing).await?;
+        self.note_incomparable(&put, &seen).await
     }
 
     /// Takes keys that a repair deleted out of the index. A deletion of ours is none by a client: it leaves no memory.
@@ -338,6 +360,12 @@ fn said(outcome: WriteOutcome) -> (IntentOutcome, ApplyOutcome) {
         WriteOutcome::Changed => (IntentOutcome::Changed, ApplyOutcome::Changed),
         WriteOutcome::Refused(refusal) => {
             let why = match refusal {
+                // The owner knows the word and holds the key. It was rolled back, so that the next pass may try
+                // again: it finds by itself that the store was mended.
+                Refusal::Incomparable(place) => {
+                    let word = refusal::Refusal::Incomparable.to_string();
+                    return (IntentOutcome::Refused(format!("{word}: {place}")), ApplyOutcome::Refused(word));
+                }
                 Refusal::Constraint(name) => format!("constraint: {name}"),
                 Refusal::Unreadable => "the row has no single meaning".to_owned(),
                 Refusal::Schema(what) => format!("schema: {what}"),

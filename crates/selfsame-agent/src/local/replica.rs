@@ -301,6 +301,7 @@ fn presence(read: &Read, repaired: Option<RowDigest>) -> Presence {
         content: document.entry.content,
         row: document.row_digest,
         by_repair: repaired == Some(document.row_digest),
+        bytes: document.row.value_bytes() as u64,
     };
     match read {
         Read::Live(document) => Presence::Live(sighting(document)),

@@ -22,12 +22,18 @@ pub(super) const OUTCOMES: [&str; 10] = [
     "incomparable",
 ];
 
+/// When the age of a divergence is told: a closed set of labels.
+pub(super) const WHEN: [&str; 2] = [FOUND, REPAIRED];
+const FOUND: &str = "found";
+const REPAIRED: &str = "repaired";
+
 /// Counts since the agent started.
 pub(super) struct Counted {
     pub(super) families: Families,
     mismatches: CounterVec,
     repaired: CounterVec,
     outcomes: CounterVec,
+    ages: HistogramVec,
     durations: HistogramVec,
 }
 
@@ -41,12 +47,16 @@ impl Counted {
             mismatches: families.counters(&table::MISMATCHES_FOUND),
             repaired: families.counters(&table::DOCUMENTS_REPAIRED),
             outcomes: families.counters(&table::REPAIR_OUTCOMES),
+            ages: families.ages(&table::DIVERGENCE_AGE),
             durations: families.durations(&table::RUN_DURATION),
             families,
         };
         for collection in &fleet.collections {
             let name = collection.name.as_str();
             counted.durations.with_label_values(&[name]);
+            for when in WHEN {
+                counted.ages.with_label_values(&[name, when]);
+            }
             for replica in &collection.replicas {
                 let node = replica.node.as_str();
                 for cause in Cause::ALL {
@@ -69,6 +79,18 @@ impl Counted {
         }
     }
 
+    /// Counts how old what is found for the first time is: what an earlier pass found was told then.
+    pub(super) fn aged(&self, collection: &CollectionName, report: &PassReport) {
+        let ages = items(report).filter_map(|item| item.age).filter(|age| age.found >= report.started);
+        for age in ages {
+            self.age(collection, FOUND, age.micros_when_found());
+        }
+    }
+
+    fn age(&self, collection: &CollectionName, when: &str, micros: u64) {
+        self.ages.with_label_values(&[collection.as_str(), when]).observe(micros as f64 / 1e6);
+    }
+
     /// Counts what became of it.
     pub(super) fn came_out(&self, collection: &CollectionName, report: &PassReport) {
         for item in items(report) {
@@ -77,6 +99,9 @@ impl Counted {
             if item.outcome == Outcome::Repaired {
                 let labels = [collection.as_str(), item.node.as_str(), item.cause.as_str()];
                 self.repaired.with_label_values(&labels).inc();
+                if let Some(micros) = item.age.and_then(|age| age.micros_when_repaired()) {
+                    self.age(collection, REPAIRED, micros);
+                }
             }
         }
     }

@@ -9,6 +9,10 @@ use super::table::{Family, Kind, Label};
 const DURATION_BUCKETS: [f64; 12] =
     [0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0];
 
+/// Upper bounds of ages in seconds: from a write that is just on its way to one that nobody repaired for a month.
+const AGE_BUCKETS: [f64; 10] =
+    [1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0, 2_592_000.0];
+
 /// A set of metrics. One without values is not exposed.
 pub(super) struct Families {
     registry: Registry,
@@ -34,8 +38,17 @@ impl Families {
 
     /// Adds a histogram of durations, without values.
     pub(super) fn durations(&self, family: &Family) -> HistogramVec {
+        self.histograms(family, &DURATION_BUCKETS)
+    }
+
+    /// Adds a histogram of ages, without values.
+    pub(super) fn ages(&self, family: &Family) -> HistogramVec {
+        self.histograms(family, &AGE_BUCKETS)
+    }
+
+    fn histograms(&self, family: &Family, buckets: &[f64]) -> HistogramVec {
         debug_assert_eq!(family.kind, Kind::Histogram);
-        let options = HistogramOpts::new(family.name, family.help).buckets(DURATION_BUCKETS.to_vec());
+        let options = HistogramOpts::new(family.name, family.help).buckets(buckets.to_vec());
         self.add(HistogramVec::new(options, &names(family)))
     }
 

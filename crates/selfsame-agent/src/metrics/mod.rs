@@ -89,14 +89,16 @@ impl Metrics {
         let whole = start.shard.is_none();
         self.standing.lock().entry(start.collection.clone()).or_default().learn(report, whole);
         self.counted.found(&start.collection, report);
+        self.counted.aged(&start.collection, report);
         self.counted.came_out(&start.collection, report);
         // Last, so that a pass whose duration is told is told whole.
         self.counted.lasted(&start.collection, report.started, finished);
     }
 
-    /// Takes in what came out of carrying out an approved plan. Such a pass looks at the plan's keys only: it says
-    /// nothing about a shard, and finds nothing that was not found before.
+    /// Takes in what came out of carrying out an approved plan. Such a pass is about the plan's keys: what else it meets
+    /// is counted by the next.
     pub fn observe_approved(&self, collection: &CollectionName, report: &PassReport) {
+        self.counted.aged(collection, report);
         self.counted.came_out(collection, report);
     }
 

@@ -2,7 +2,7 @@
 
 use selfsame_core::{Cause, UnknownReason};
 
-use super::counted::OUTCOMES;
+use super::counted::{OUTCOMES, WHEN};
 use super::sampled::VERDICTS;
 use super::table::{self, Family, Label};
 
@@ -43,6 +43,7 @@ fn values(label: Label) -> String {
         Label::Cause => code_list(Cause::ALL.into_iter().map(Cause::as_str)),
         Label::Outcome => code_list(OUTCOMES),
         Label::Verdict => code_list(VERDICTS),
+        Label::When => code_list(WHEN),
         Label::Reason => code_list(UnknownReason::ALL.into_iter().map(UnknownReason::as_str)),
     }
 }

@@ -32,10 +32,11 @@ pub(super) enum Label {
     Replica,
     Verdict,
     Version,
+    When,
 }
 
 impl Label {
-    pub(super) const ALL: [Label; 8] = [
+    pub(super) const ALL: [Label; 9] = [
         Label::Collection,
         Label::Replica,
         Label::Agent,
@@ -43,6 +44,7 @@ impl Label {
         Label::Outcome,
         Label::Verdict,
         Label::Reason,
+        Label::When,
         Label::Version,
     ];
 
@@ -56,6 +58,7 @@ impl Label {
             Label::Replica => "replica",
             Label::Verdict => "verdict",
             Label::Version => "version",
+            Label::When => "when",
         }
     }
 }
@@ -98,6 +101,14 @@ pub(super) const REPAIR_OUTCOMES: Family = counter(
     "What became of the keys that differed on a replica or could not be read there, counted by the owner in each \
      pass and each plan that was carried out.",
 );
+pub(super) const DIVERGENCE_AGE: Family = Family {
+    name: "selfsame_divergence_age_seconds",
+    kind: Kind::Histogram,
+    labels: &[Label::Collection, Label::When],
+    help: "How old divergences were, one key on one replica each, when the first pass that met them found them, and \
+           when they were repaired; counted by the owner. The age counts from the write that was missed where \
+           versions are times, from a certain deletion, or from an expiry; otherwise from the first pass that met it, so that it is 0 then.",
+};
 pub(super) const RUN_DURATION: Family = Family {
     name: "selfsame_run_duration_seconds",
     kind: Kind::Histogram,
@@ -196,13 +207,14 @@ pub(super) const WIRE_BYTES: Family = counter(
 );
 
 /// All of them, in the order of the documentation.
-pub(super) const ALL: [&Family; 22] = [
+pub(super) const ALL: [&Family; 23] = [
     &SHARDS,
     &SHARDS_UNKNOWN,
     &MISMATCHES_FOUND,
     &MISMATCHED_IN_A_ROW,
     &DOCUMENTS_REPAIRED,
     &REPAIR_OUTCOMES,
+    &DIVERGENCE_AGE,
     &REPAIRS_PLANNED,
     &KEYS_HELD,
     &COVERAGE_AGE,

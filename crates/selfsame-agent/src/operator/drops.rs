@@ -9,7 +9,7 @@ use selfsame_wire::message::{Pin, PinRequest};
 use selfsame_wire::v1;
 use tonic::Status;
 
-use super::OperatorService;
+use super::{OperatorService, plan_parts};
 use crate::peer::PeerError;
 
 /// Items of a plan that are read, and told, at a time.
@@ -25,9 +25,14 @@ impl OperatorService {
         forwarded: bool,
     ) -> Result<v1::DropReply, Status> {
         let run = self.run_id(&request.run).await?;
+        let parts = match forwarded {
+            true => request.parts,
+            false => self.plan_that_holds(run).await?.0.iter().flat_map(plan_parts::named).collect(),
+        };
+        self.forget_superseded(parts.clone()).await?;
         let mut reply = v1::DropReply::default();
-        for row in self.own_plans(run).await? {
-            match self.pin_plan(&row).await? {
+        for row in self.own_plans(run).await?.iter().filter(|row| plan_parts::is_named(&parts, row)) {
+            match self.pin_plan(row).await? {
                 // The plan stays, so that it can be dropped again when they are back: what is not pinned would only be
                 // planned again, or repaired.
                 unheard if !unheard.is_empty() => {
@@ -41,7 +46,7 @@ impl OperatorService {
             }
         }
         if !forwarded {
-            let request = v1::DropRequest { run: run.to_string() };
+            let request = v1::DropRequest { run: run.to_string(), parts };
             let asked =
                 self.ask_siblings_within(&request, DROPPED_WITHIN, |mut client, request| async move {
                     client.drop(request).await

@@ -9,10 +9,10 @@ use selfsame_wire::message::Seen;
 use selfsame_wire::v1;
 use tonic::Status;
 
-use super::OperatorService;
 use super::keys::typed_key;
 use super::records::run_item;
 use super::run::verdict_name;
+use super::{OperatorService, withheld};
 use crate::exchange::sighting;
 use crate::settings::CollectionSettings;
 
@@ -66,7 +66,7 @@ impl OperatorService {
                     v1::NodeObservation { detail: error.reason().to_string(), ..silent(replica.node()) }
                 }
             };
-            observations.push(seen);
+            observations.push(v1::NodeObservation { flapping: replica.is_flapping(key).await, ..seen });
         }
         let (name, sought) = (collection.name.clone(), key.clone());
         let history = self.journal(move |journal| journal.explain(&name, &sought, HISTORY)).await?;
@@ -109,6 +109,9 @@ impl OperatorService {
             let nodes: Vec<&str> = pinned.iter().map(|node| node.as_str()).collect();
             let (reason, hint) = (HoldReason::Pinned.as_str(), HoldReason::Pinned.hint());
             reply.decision += &format!("; held ({reason}) on {}; hint: {hint}", nodes.join(", "));
+        } else if let Some(reason) = withheld::reason(reply, &verdict) {
+            let (name, hint) = (reason.as_str(), reason.hint());
+            reply.decision += &format!("; held ({name}); hint: {hint}");
         }
         reply.rule = verdict.rule.describe().to_owned();
         reply.verdict = verdict_name(&match verdict.decision {
@@ -190,6 +193,7 @@ fn told(node: &NodeName, Seen { observation: seen, pinned }: &Seen) -> v1::NodeO
         held: seen.held,
         cause: String::new(),
         pinned: pinned.map(|pin| v1::PinnedChange { entry: pin.after.map(|entry| entry.0.to_vec()) }),
+        flapping: false,
     }
 }
 
@@ -203,6 +207,7 @@ fn understood(told: &v1::NodeObservation) -> Observation {
             content,
             row: RowDigest(content.0),
             by_repair: told.by_repair,
+            bytes: 0,
         }),
         _ => None,
     };

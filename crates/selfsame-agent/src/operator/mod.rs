@@ -1,6 +1,7 @@
 //! The operator API: what people and tools ask of a fleet. Any agent answers for all: it asks the others, and
 //! names those that were silent. What is said here never carries a store's own words.
 
+mod causes;
 mod drops;
 mod explain;
 mod forget;
@@ -8,6 +9,7 @@ mod history;
 mod holding;
 mod keys;
 mod lookup;
+mod plan_parts;
 mod plans;
 mod records;
 mod resync;
@@ -15,6 +17,7 @@ mod run;
 mod siblings;
 mod status;
 mod undo;
+mod withheld;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -1,16 +1,15 @@
 //! Plans: what waits for a person, and what happens when one says yes or no. A plan lies with the owner that made
 //! it, who also carries it out.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use selfsame_core::{RunId, WallMicros};
-use selfsame_journal::PlanRow;
+use selfsame_journal::{Journal, JournalError, PlanRow};
 use selfsame_wire::v1;
 use tonic::{Code, Status};
 
-use super::OperatorService;
 use super::siblings::Heard;
+use super::{OperatorService, plan_parts};
 
 /// How long an owner may take to carry out its share of a plan.
 const APPROVED_WITHIN: Duration = Duration::from_secs(600);
@@ -26,38 +25,32 @@ impl OperatorService {
             name => self.collections(name)?.into_iter().next().map(|collection| collection.name),
         };
         let now = self.parts.clock.now();
-        let rows = self.journal(|journal| journal.plans()).await?;
-        let of_collection = |row: &&PlanRow| only.as_ref().is_none_or(|only| row.plan.id.collection == *only);
-        let pending = |row: &&PlanRow| waits(row, now);
-        let mut plans: BTreeMap<String, v1::Plan> = BTreeMap::new();
-        for row in rows.iter().filter(of_collection).filter(pending) {
-            let plan = plans.entry(row.plan.id.run.to_string()).or_insert_with(|| v1::Plan {
-                run: row.plan.id.run.to_string(),
-                collection: row.plan.id.collection.to_string(),
-                created_at: row.plan.created.0,
-                expires_at: row.plan.expires.0,
-                ..v1::Plan::default()
-            });
-            add_shard(plan, row);
-        }
+        let mut plans = self
+            .journal(move |journal| {
+                let mut rows = journal.plans()?;
+                rows.retain(|row| only.as_ref().is_none_or(|only| row.plan.id.collection == *only));
+                own_plans(journal, &rows, now)
+            })
+            .await?;
         let mut silent = Vec::new();
         if !forwarded {
             let (answers, unheard) = self
                 .ask_siblings(&request, |mut client, request| async move { client.plans(request).await })
                 .await;
             silent = unheard;
-            for plan in answers.into_iter().flat_map(|answer: v1::PlansReply| answer.plans) {
-                match plans.get_mut(&plan.run) {
-                    None => {
-                        plans.insert(plan.run.clone(), plan);
-                    }
-                    Some(known) => join(known, plan),
-                }
-            }
+            plans.extend(answers.into_iter().flat_map(|answer: v1::PlansReply| answer.plans));
         }
-        let mut plans: Vec<v1::Plan> = plans.into_values().collect();
-        plans.sort_by_key(|plan| std::cmp::Reverse(plan.created_at));
-        Ok(v1::PlansReply { plans, silent })
+        Ok(v1::PlansReply { plans: plan_parts::joined(plans), silent })
+    }
+
+    /// What all agents have planned in a run, as far as it holds.
+    pub(super) async fn plan_that_holds(
+        &self,
+        run: RunId,
+    ) -> Result<(Option<v1::Plan>, Vec<v1::SilentAgent>), Status> {
+        let listed = self.list_plans(v1::PlansRequest::default(), false).await?;
+        let run = run.to_string();
+        Ok((listed.plans.into_iter().find(|plan| plan.run == run), listed.silent))
     }
 
     pub(super) async fn approve_plan(
@@ -66,11 +59,21 @@ impl OperatorService {
         forwarded: bool,
     ) -> Result<v1::ApproveReply, Status> {
         let run = self.run_id(&request.run).await?;
-        let own = self.carry_out_own(run).await;
         if forwarded {
-            return own;
+            return self.carry_out_own(run, &request.parts).await;
         }
-        let request = v1::ApproveRequest { run: run.to_string() };
+        let (plan, silent) = self.plan_that_holds(run).await?;
+        let Some(plan) = plan else {
+            return Ok(v1::ApproveReply { silent, ..v1::ApproveReply::default() });
+        };
+        let deletes = plan_parts::deletes(&plan);
+        if request.deletes.is_some_and(|known| known != deletes) {
+            let hint = "hint: `selfsame show RUN` says what it would do";
+            return Err(Status::failed_precondition(format!("the plan has {deletes} deletes; {hint}")));
+        }
+        let parts = plan_parts::named(&plan);
+        let own = self.carry_out_own(run, &parts).await;
+        let request = v1::ApproveRequest { run: run.to_string(), parts, deletes: None };
         let asked = self.hear_siblings(&request, APPROVED_WITHIN, |mut client, request| async move {
             client.approve(request).await
         });
@@ -101,10 +104,12 @@ impl OperatorService {
         Ok(reply)
     }
 
-    /// Carries out this agent's share of a plan. Refused as a failed precondition, if nothing may be written now.
-    async fn carry_out_own(&self, run: RunId) -> Result<v1::ApproveReply, Status> {
+    /// Carries out this agent's share of a plan, as far as it is named. Refused as a failed precondition, if nothing
+    /// may be written now.
+    async fn carry_out_own(&self, run: RunId, parts: &[v1::PlanPart]) -> Result<v1::ApproveReply, Status> {
+        self.forget_superseded(parts.to_vec()).await?;
         let mut reply = v1::ApproveReply::default();
-        for row in self.own_plans(run).await? {
+        for row in self.own_plans(run).await?.iter().filter(|row| plan_parts::is_named(parts, row)) {
             let carried_out = self.parts.owner.carry_out(&row.plan.id).await;
             let carried_out = carried_out.map_err(|error| Status::failed_precondition(error.to_string()))?;
             reply.planned += carried_out.planned;
@@ -126,6 +131,16 @@ impl OperatorService {
         }
     }
 
+    /// Forgets own plans whose place those that are decided about took: or they would stand there again afterwards.
+    pub(super) async fn forget_superseded(&self, parts: Vec<v1::PlanPart>) -> Result<(), Status> {
+        self.journal(move |journal| {
+            let rows = journal.plans()?;
+            let mut superseded = rows.iter().filter(|row| plan_parts::is_superseded(&parts, row));
+            superseded.try_for_each(|row| journal.remove_plan(&row.plan.id).map(|_| ()))
+        })
+        .await
+    }
+
     pub(super) async fn own_plans(&self, run: RunId) -> Result<Vec<PlanRow>, Status> {
         let now = self.parts.clock.now();
         let rows = self.journal(move |journal| journal.plans_of_run(run)).await?;
@@ -138,19 +153,12 @@ pub(super) fn waits(row: &PlanRow, now: WallMicros) -> bool {
     row.counts.pending > 0 && row.plan.expires > now
 }
 
-fn add_shard(plan: &mut v1::Plan, row: &PlanRow) {
-    plan.shards.push(row.plan.id.shard.0);
-    *plan.reasons.entry(row.plan.reason.clone()).or_insert(0) += 1;
-    plan.keys += row.counts.pending;
-}
-
-fn join(plan: &mut v1::Plan, share: v1::Plan) {
-    plan.shards.extend(share.shards);
-    plan.shards.sort_unstable();
-    plan.keys += share.keys;
-    for (reason, shards) in share.reasons {
-        *plan.reasons.entry(reason).or_insert(0) += shards;
-    }
-    plan.created_at = plan.created_at.min(share.created_at);
-    plan.expires_at = plan.expires_at.min(share.expires_at);
+/// What of an agent's plans waits for a person, shard by shard. Blocking.
+pub(super) fn own_plans(
+    journal: &Journal,
+    rows: &[PlanRow],
+    now: WallMicros,
+) -> Result<Vec<v1::Plan>, JournalError> {
+    let waiting = rows.iter().filter(|row| waits(row, now));
+    waiting.map(|row| Ok(plan_parts::alone(row, journal.plan_loads(&row.plan.id)?))).collect()
 }

@@ -10,6 +10,7 @@ use selfsame_wire::v1;
 use tonic::Status;
 
 use super::OperatorService;
+use super::causes::{self, SAMPLES_MAX};
 use super::lookup::{OwnRun, Shares};
 use super::plans::waits;
 use super::run::summary_of;
@@ -86,11 +87,12 @@ impl OperatorService {
         let Shares { shares: mut parts, silent } = self.find_run(&request).await?;
         let summaries = parts.iter_mut().filter_map(|share| share.summary.take()).collect();
         let summary = joined(summaries).pop().map(|summary| v1::RunSummary { silent, ..summary });
+        let causes = causes::joined(parts.iter_mut().flat_map(|share| std::mem::take(&mut share.causes)));
         let mut truncated = parts.iter().any(|share| share.truncated);
         let mut items: Vec<v1::RunItem> = parts.into_iter().flat_map(|share| share.items).collect();
         truncated |= items.len() > limit;
         items.truncate(limit);
-        Ok(v1::ShowReply { summary, items, truncated })
+        Ok(v1::ShowReply { summary, items, truncated, causes })
     }
 
     /// What this agent's journal has of the run that a request means.
@@ -115,7 +117,12 @@ impl OperatorService {
                 }
             }
             let summary = run_summary(journal, &row, now)?;
-            let share = v1::ShowReply { summary: Some(summary), items, truncated: after.is_some() };
+            let share = v1::ShowReply {
+                summary: Some(summary),
+                items,
+                truncated: after.is_some(),
+                causes: causes::told(journal.causes_of_run(row.run.run, SAMPLES_MAX)?),
+            };
             Ok(OwnRun::One(Box::new(share)))
         })
         .await
@@ -283,5 +290,9 @@ pub(super) fn run_item(collection: &str, item: ItemRow) -> v1::RunItem {
         at: item.at.0,
         run: item.run.to_string(),
         repair: item.repair.map(|repair| repair.to_string()).unwrap_or_default(),
+        since: item.age.map(|age| age.since.0),
+        found_at: item.age.map(|age| age.found.0),
+        repaired_at: item.age.and_then(|age| age.repaired).map(|at| at.0),
+        bytes: item.bytes,
     }
 }

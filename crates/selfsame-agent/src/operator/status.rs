@@ -7,8 +7,8 @@ use selfsame_journal::{Journal, JournalError, RunFilter, ShardResult};
 use selfsame_wire::v1;
 use tonic::Status;
 
-use super::OperatorService;
-use super::plans::waits;
+use super::plans::own_plans;
+use super::{OperatorService, causes, plan_parts};
 use crate::settings::CollectionSettings;
 
 /// Runs among which the last result of each shard is looked for.
@@ -75,12 +75,14 @@ impl OperatorService {
 
     async fn own_collection(&self, collection: &CollectionSettings) -> Result<v1::CollectionStatus, Status> {
         let (name, now) = (collection.name.clone(), self.parts.clock.now());
-        let (results, pause, planned) = self
+        let (results, pause, planned, causes) = self
             .journal(move |journal| {
-                let plans = journal.plans()?.into_iter();
-                let waiting = plans.filter(|row| row.plan.id.collection == name && waits(row, now));
-                let planned: u64 = waiting.map(|row| row.counts.pending).sum();
-                Ok((last_results(journal, &name)?, journal.paused(&name, now)?, planned))
+                let mut rows = journal.plans()?;
+                rows.retain(|row| row.plan.id.collection == name);
+                let planned = own_plans(journal, &rows, now)?;
+                let since = now.plus(-causes::LAST_RUNS_MICROS);
+                let causes = journal.causes_since(&name, since, causes::LAST_RUNS)?;
+                Ok((last_results(journal, &name)?, journal.paused(&name, now)?, planned, causes))
             })
             .await?;
         let mut replicas = Vec::new();
@@ -118,7 +120,8 @@ impl OperatorService {
         }
         Ok(v1::CollectionStatus {
             collection: collection.name.to_string(),
-            planned,
+            causes: causes::told(causes),
+            plan_shards: planned.into_iter().flat_map(|plan| plan.parts).collect(),
             held: results.values().map(|result| result.counters.held).sum(),
             replicas,
             shard_statuses: results.into_values().map(shard_status).collect(),
@@ -159,8 +162,9 @@ fn shard_status(result: ShardResult) -> v1::ShardStatus {
 }
 
 fn join(ours: &mut v1::CollectionStatus, theirs: v1::CollectionStatus) {
-    ours.planned += theirs.planned;
     ours.held += theirs.held;
+    ours.causes.extend(theirs.causes);
+    ours.plan_shards.extend(theirs.plan_shards);
     ours.replicas.extend(theirs.replicas);
     ours.shard_statuses.extend(theirs.shard_statuses);
     ours.pause = ours.pause.take().or(theirs.pause);
@@ -197,6 +201,8 @@ fn sum_up(
     status.replicas.sort_by_key(|replica| {
         collection.replicas.iter().position(|configured| configured.node.as_str() == replica.node)
     });
+    status.planned = plan_parts::repairs(std::mem::take(&mut status.plan_shards));
+    status.causes = causes::joined(std::mem::take(&mut status.causes));
     if keep_shards {
         status.shard_statuses = newest.into_values().collect();
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, though not marked as such")]
 
 pub mod faulty;
+mod mangling;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use selfsame_agent::assembly::{AgentParts, Attached, assemble};
+use selfsame_agent::assembly::{AgentParts, Assembled, Attached, assemble};
 use selfsame_agent::clock::Clock;
 use selfsame_agent::exchange::report::{Item, PassReport, PlanReason};
 use selfsame_agent::exchange::{Exchange, Mandate, Member};
@@ -27,6 +28,8 @@ use selfsame_journal::Journal;
 use selfsame_store::{Call, DelayHook, Fault, Faulty, MemoryStore, ScriptedFaults, Store};
 use selfsame_wire::message::{Share, StartRequest};
 use tempfile::TempDir;
+
+use mangling::{Mangle, Mangling};
 
 pub const NOW: i64 = 1_700_000_000_000_000;
 
@@ -54,11 +57,14 @@ type Interruption = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 pub struct World {
     interruptions: Vec<Interruption>,
     pub stores: Vec<Arc<MemoryStore>>,
+    /// What each store makes of what repairs write.
+    pub mangles: Vec<Mangle>,
+    /// The stores as their agents see them.
+    attached: Vec<Arc<dyn Store>>,
     pub faults: Vec<Arc<ScriptedFaults>>,
     pub agents: Vec<Arc<LocalAgent>>,
     /// The one replica of each agent.
     pub replicas: Vec<Arc<LocalReplica>>,
-    attached: Vec<Arc<dyn Store>>,
     pub journals: Vec<Arc<Journal>>,
     pub clock: Arc<TestClock>,
     pub fleet: Arc<FleetSettings>,
@@ -174,7 +180,8 @@ impl World {
             },
         });
         let clock = Arc::new(TestClock(Mutex::new(NOW)));
-        let (mut stores, mut faults, mut attached) = (vec![], vec![], vec![]);
+        let (mut stores, mut faults, mut mangles, mut attached) = (vec![], vec![], vec![], vec![]);
+        let (mut agents, mut replicas, mut journals) = (vec![], vec![], vec![]);
         let mut interruptions = Vec::new();
         let collection = &fleet.collections[0];
         for (agent, replica) in fleet.agents.iter().zip(&collection.replicas) {
@@ -195,57 +202,51 @@ impl World {
                 })
             });
             interruptions.push(interruption);
-            let faulty = Faulty::new(store.clone(), script.clone()).with_delay(hook);
+            let mangle = Mangle::default();
+            let mangling = Arc::new(Mangling { inner: store.clone(), mangle: mangle.clone() });
+            let faulty = Faulty::new(mangling, script.clone()).with_delay(hook);
             let faulty: Arc<dyn Store> = Arc::new(faulty);
-            attached.push(faulty);
+            let assembled = assembled(&fleet, &clock, stores.len(), faulty.clone());
             stores.push(store);
+            mangles.push(mangle);
+            attached.push(faulty);
             faults.push(script);
+            agents.push(assembled.agent);
+            replicas.extend(assembled.replicas);
+            journals.push(assembled.journal);
         }
-        let mut world = World {
+        World {
             interruptions,
             stores,
-            faults,
-            agents: vec![],
-            replicas: vec![],
+            mangles,
             attached,
-            journals: vec![],
+            faults,
+            agents,
+            replicas,
+            journals,
             clock,
             fleet,
             _data: data,
             runs: Mutex::new(0),
-        };
-        world.restart();
-        world
+        }
     }
 
-    /// Puts all agents together anew, from what they left on disk.
-    pub fn restart(&mut self) {
-        self.agents.clear();
-        self.replicas.clear();
-        self.journals.clear();
+    /// Ends an agent and starts it anew, with its journal and its index.
+    pub fn restart(&mut self, agent: usize) {
+        drop(self.agents.remove(agent));
+        drop(self.replicas.remove(agent));
+        drop(self.journals.remove(agent));
+        let assembled = assembled(&self.fleet, &self.clock, agent, self.attached[agent].clone());
+        self.agents.insert(agent, assembled.agent);
+        assembled.replicas.into_iter().for_each(|replica| self.replicas.insert(agent, replica));
+        self.journals.insert(agent, assembled.journal);
+    }
+
+    /// The shard of a key.
+    pub fn shard_of(&self, id: i64) -> ShardId {
         let collection = &self.fleet.collections[0];
-        for ((agent, replica), store) in
-            self.fleet.agents.iter().zip(&collection.replicas).zip(&self.attached)
-        {
-            let assembled = assemble(AgentParts {
-                fleet: self.fleet.clone(),
-                name: agent.name.clone(),
-                data: agent.data.clone(),
-                stores: vec![Attached {
-                    collection: collection.name.clone(),
-                    node: replica.node.clone(),
-                    store: store.clone(),
-                }],
-                clock: self.clock.clone(),
-                starter: Arc::new(NoStarter),
-                tasks: Supervisor::default(),
-                randomness: 7,
-            })
-            .unwrap();
-            self.agents.push(assembled.agent);
-            self.replicas.extend(assembled.replicas);
-            self.journals.push(assembled.journal);
-        }
+        let digest = self.fleet.fingerprinter(&collection.name).key_digest(&Key::integer(id));
+        digest.shard(collection.replicas[0].mapping.shards)
     }
 
     /// The same row to all stores, as the application's fan-out does.
@@ -293,12 +294,25 @@ impl World {
         mandate: Mandate,
         peers: Vec<Arc<dyn Peer>>,
     ) -> PassReport {
+        let shards = self.fleet.collections[0].replicas[0].mapping.shards;
+        self.pass_over(shards.ids().collect(), owner, slot, mandate, peers).await
+    }
+
+    /// A pass over some shards. An approval is of one.
+    pub async fn pass_over(
+        &self,
+        shards: Vec<ShardId>,
+        owner: usize,
+        slot: Slot,
+        mandate: Mandate,
+        peers: Vec<Arc<dyn Peer>>,
+    ) -> PassReport {
         let collection = &self.fleet.collections[0];
         let members = nodes().into_iter().zip(peers).map(|(node, peer)| Member { node, peer }).collect();
         let request = PassRequest {
             run: RunId::of(&self.fleet.name, &collection.name, slot),
             slot,
-            shards: collection.replicas[0].mapping.shards.ids().collect(),
+            shards,
             scan_since: Some(self.clock.now()),
         };
         let pass = Pass {
@@ -331,6 +345,28 @@ impl World {
     pub fn all_the_same(&self) -> bool {
         self.contents().windows(2).all(|pair| pair[0] == pair[1])
     }
+}
+
+/// The agent at that place, with a store for its one replica.
+fn assembled(
+    fleet: &Arc<FleetSettings>,
+    clock: &Arc<TestClock>,
+    place: usize,
+    store: Arc<dyn Store>,
+) -> Assembled {
+    let (agent, collection) = (&fleet.agents[place], &fleet.collections[0]);
+    let (collection, node) = (collection.name.clone(), collection.replicas[place].node.clone());
+    assemble(AgentParts {
+        fleet: fleet.clone(),
+        name: agent.name.clone(),
+        data: agent.data.clone(),
+        stores: vec![Attached { collection, node, store }],
+        clock: clock.clone(),
+        starter: Arc::new(NoStarter),
+        tasks: Supervisor::default(),
+        randomness: 7,
+    })
+    .unwrap()
 }
 
 fn uuid(number: u128) -> uuid::Uuid {

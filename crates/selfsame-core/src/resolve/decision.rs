@@ -73,11 +73,16 @@ pub enum HoldReason {
     Recreated,
     /// This very change was undone or dropped by a person. No rule says so: the replica's agent does.
     Pinned,
+    /// Pass after pass repaired the key, and it differs again: something writes it back.
+    Flapping,
+    /// The winner's document does not read back as written: the store rolled it back, or it was written once, and
+    /// nothing has changed since.
+    Incomparable,
 }
 
 impl HoldReason {
     /// All reasons, for closed label sets.
-    pub const ALL: [HoldReason; 8] = [
+    pub const ALL: [HoldReason; 10] = [
         HoldReason::ReportOnly,
         HoldReason::ClockSkew,
         HoldReason::PreferredUnheard,
@@ -86,6 +91,8 @@ impl HoldReason {
         HoldReason::ObservedDelete,
         HoldReason::Recreated,
         HoldReason::Pinned,
+        HoldReason::Flapping,
+        HoldReason::Incomparable,
     ];
 
     /// The name in reports.
@@ -99,6 +106,8 @@ impl HoldReason {
             HoldReason::ObservedDelete => "observed_delete",
             HoldReason::Recreated => "recreated",
             HoldReason::Pinned => "pinned",
+            HoldReason::Flapping => "flapping",
+            HoldReason::Incomparable => "incomparable",
         }
     }
 
@@ -119,10 +128,18 @@ impl HoldReason {
             HoldReason::Pinned => {
                 "it was undone or dropped; a newer write of the key ends it, and so does approving its plan"
             }
+            HoldReason::Flapping => {
+                "find out what writes this key back on the replica; it is repaired again once a pass finds it equal, \
+                 or when the plan is approved"
+            }
+            HoldReason::Incomparable => {
+                "compare the columns, their types and the triggers of the replicas; then approve the plan: it is made \
+                 once more"
+            }
         }
     }
 
-    /// The cause under which the difference is counted.
+    /// The cause under which the difference is counted, where a repair that is held does not bring its own.
     pub fn cause(self) -> Cause {
         match self {
             HoldReason::ClockSkew => Cause::ClockSkew,
@@ -132,7 +149,9 @@ impl HoldReason {
             | HoldReason::PreferredUnheard
             | HoldReason::PreferredBehind
             | HoldReason::ObservedDelete
-            | HoldReason::Pinned => Cause::Unknown,
+            | HoldReason::Pinned
+            | HoldReason::Flapping
+            | HoldReason::Incomparable => Cause::Unknown,
         }
     }
 }

@@ -45,6 +45,8 @@ mod tests {
             row_after: None,
             at: WallMicros(1),
             repair: None,
+            age: None,
+            bytes: 0,
         };
         let held = |reason: &str| ItemOutcome::Held(reason.to_owned());
         journal

@@ -331,13 +331,15 @@ fn version() -> impl Strategy<Value = Version> {
 }
 
 fn sighting() -> impl Strategy<Value = Sighting> {
-    let fields = (version(), option::of(instant()), any::<[u8; 32]>(), row_digest(), any::<bool>());
-    fields.prop_map(|(version, expiry, content, row, by_repair)| Sighting {
+    let fields =
+        (version(), option::of(instant()), any::<[u8; 32]>(), row_digest(), any::<bool>(), any::<u64>());
+    fields.prop_map(|(version, expiry, content, row, by_repair, bytes)| Sighting {
         version,
         expiry,
         content: ContentDigest(content),
         row,
         by_repair,
+        bytes,
     })
 }
 

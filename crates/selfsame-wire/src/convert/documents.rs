@@ -46,6 +46,7 @@ impl From<Sighting> for v1::Sighting {
             content: sighting.content.0.to_vec(),
             row: sighting.row.0.to_vec(),
             by_repair: sighting.by_repair,
+            bytes: sighting.bytes,
         }
     }
 }
@@ -60,6 +61,7 @@ impl TryFrom<v1::Sighting> for Sighting {
             content: array("sighting.content", &sighting.content).map(ContentDigest)?,
             row: array("sighting.row", &sighting.row).map(RowDigest)?,
             by_repair: sighting.by_repair,
+            bytes: sighting.bytes,
         })
     }
 }

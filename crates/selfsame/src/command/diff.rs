@@ -15,7 +15,7 @@ use super::{chosen, load};
 use crate::client::ask;
 use crate::config::FleetConfig;
 use crate::direct::Direct;
-use crate::output::{ItemRow, Output, Summary, Terminal, Versions, print_json_of_each, print_summary};
+use crate::output::{Output, Summary, Terminal, Versions, print_json_of_each, print_summary};
 
 /// `selfsame diff …`
 #[derive(Debug, Args)]
@@ -94,8 +94,7 @@ async fn ask_agents(args: &DiffArgs, config: &FleetConfig) -> anyhow::Result<Exi
         let show = &v1::ShowRequest { run: summary.run.clone(), limit };
         let reply: v1::ShowReply =
             ask(config, |mut client| async move { client.show(show.clone()).await }).await?;
-        let items = reply.items.iter().map(ItemRow::told).collect();
-        summaries.push(summary.with_rows(items, reply.truncated));
+        summaries.push(summary.with_shown(&reply));
     }
     let worst = summaries.iter().map(Summary::exit_code).fold(0, super::worse);
     print_summaries(config, &summaries, args.output)?;

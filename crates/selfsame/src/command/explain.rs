@@ -232,6 +232,7 @@ fn observation(read: &Result<Read, StoreError>) -> Observation {
         content: document.entry.content,
         row: document.row_digest,
         by_repair: false,
+        bytes: document.row.value_bytes() as u64,
     };
     Observation::of(match read {
         Ok(Read::Live(document)) => Presence::Live(sighting(document)),

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod completions;
 pub(crate) mod config;
 mod confirm;
+pub(crate) mod consent;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod forget;

@@ -6,13 +6,17 @@ use std::process::ExitCode;
 
 use clap::Args;
 use selfsame_agent::clock::{Clock, SystemClock};
-use selfsame_core::{CollectionName, WallMicros};
+use selfsame_core::{CollectionName, RunId, WallMicros};
 use selfsame_wire::v1;
 use serde::Serialize;
 
-use super::load;
+use super::consent::{self, ConsentArgs};
+use super::{load, runs};
 use crate::client::{ask, tell_silent};
-use crate::output::{OUTPUT_VERSION, Output, ago, numbers, print_json, print_line, short_id, table, until};
+use crate::config::FleetConfig;
+use crate::output::{
+    Load, OUTPUT_VERSION, Output, ago, numbers, print_json, print_line, short_id, table, until,
+};
 
 /// `selfsame plan …`
 #[derive(Debug, Args)]
@@ -28,7 +32,16 @@ pub(crate) struct PlanArgs {
     output: Output,
 }
 
-/// `selfsame approve …` and `selfsame drop …`
+/// `selfsame approve …`
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    #[command(flatten)]
+    decide: DecideArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+/// `selfsame drop …`
 #[derive(Debug, Args)]
 pub(crate) struct DecideArgs {
     /// The run whose plan it is: its id, or at least four characters that it begins with
@@ -46,8 +59,9 @@ struct PlanRow {
     run: String,
     collection: String,
     reasons: BTreeMap<String, u32>,
-    repairs: u64,
     shards: Vec<u32>,
+    #[serde(flatten)]
+    load: Load,
     created_at: String,
     expires_at: String,
 }
@@ -90,10 +104,10 @@ pub(crate) async fn list(args: &PlanArgs) -> anyhow::Result<ExitCode> {
 
 fn plan_row(plan: v1::Plan) -> PlanRow {
     PlanRow {
+        load: Load::told(&plan),
         run: plan.run,
         collection: plan.collection,
         reasons: plan.reasons.into_iter().collect(),
-        repairs: plan.keys,
         shards: plan.shards,
         created_at: WallMicros(plan.created_at).to_string(),
         expires_at: WallMicros(plan.expires_at).to_string(),
@@ -101,16 +115,18 @@ fn plan_row(plan: v1::Plan) -> PlanRow {
 }
 
 fn plan_table(plans: &[v1::Plan], now: WallMicros) -> comfy_table::Table {
-    let mut rows = table(&["run", "collection", "why", "repairs", "shards", "made", "expires"]);
-    numbers(&mut rows, [3, 4]);
+    let mut rows = table(&["run", "collection", "why", "writes", "deletes", "shards", "made", "expires"]);
+    numbers(&mut rows, [3, 4, 5]);
     for plan in plans {
         let mut reasons: Vec<&str> = plan.reasons.keys().map(String::as_str).collect();
         reasons.sort_unstable();
+        let load = Load::told(plan);
         rows.add_row([
             short_id(&plan.run).to_owned(),
             plan.collection.clone(),
             reasons.join(", "),
-            plan.keys.to_string(),
+            load.writes.to_string(),
+            load.deletes.to_string(),
             plan.shards.len().to_string(),
             ago(WallMicros(plan.created_at), now),
             until(WallMicros(plan.expires_at), now),
@@ -119,10 +135,27 @@ fn plan_table(plans: &[v1::Plan], now: WallMicros) -> comfy_table::Table {
     rows
 }
 
-/// Runs `selfsame approve`. Exit code 1 if something that was approved was not done.
-pub(crate) async fn approve(args: &DecideArgs) -> anyhow::Result<ExitCode> {
+/// Runs `selfsame approve`. Exit code 1 if something that was approved was not done, or nothing was.
+pub(crate) async fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
+    let ApproveArgs { decide: args, consent } = args;
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
-    let request = &v1::ApproveRequest { run: args.run.clone() };
+    let run = whole_id(&config, &args.run).await?;
+    let listed: v1::PlansReply =
+        ask(&config, |mut client| async move { client.plans(v1::PlansRequest::default()).await }).await?;
+    let deletes = match listed.plans.iter().find(|plan| plan.run == run) {
+        Some(plan) => {
+            let load = Load::told(plan);
+            if !consent::obtain(*consent, &run, &load)? {
+                print_line("nothing was approved")?;
+                return Ok(ExitCode::from(1));
+            }
+            load.deletes
+        }
+        // Who did not answer may have one; the agents say so.
+        None => 0,
+    };
+    // Whatever the plan is by now, it deletes no more than was said yes to.
+    let request = &v1::ApproveRequest { run, deletes: Some(deletes), ..v1::ApproveRequest::default() };
     let reply: v1::ApproveReply =
         ask(&config, |mut client| async move { client.approve(request.clone()).await }).await?;
     tell_silent(&reply.silent);
@@ -135,6 +168,14 @@ pub(crate) async fn approve(args: &DecideArgs) -> anyhow::Result<ExitCode> {
         Output::Text => outcome(&reply).iter().try_for_each(|line| print_line(line))?,
     }
     Ok(ExitCode::from(u8::from(planned == 0 || returned + refused > 0)))
+}
+
+/// The whole id of the run that is meant, as the agents tell runs apart.
+async fn whole_id(config: &FleetConfig, asked: &str) -> anyhow::Result<String> {
+    match asked.parse::<RunId>() {
+        Ok(run) => Ok(run.to_string()),
+        Err(_) => Ok(runs::shown(config, asked, 1).await?.summary.unwrap_or_default().run),
+    }
 }
 
 const NO_PLAN: &str =
@@ -159,7 +200,7 @@ fn outcome(reply: &v1::ApproveReply) -> Vec<String> {
 /// Runs `selfsame drop`. Exit code 2 if an agent that has a replica, or a part of the plan, did not hear of it.
 pub(crate) async fn drop(args: &DecideArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
-    let request = &v1::DropRequest { run: args.run.clone() };
+    let request = &v1::DropRequest { run: args.run.clone(), ..v1::DropRequest::default() };
     let reply: v1::DropReply =
         ask(&config, |mut client| async move { client.drop(request.clone()).await }).await?;
     tell_silent(&reply.silent);

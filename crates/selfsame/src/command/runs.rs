@@ -109,7 +109,8 @@ async fn one_run(config: &FleetConfig, run: &str) -> anyhow::Result<v1::RunsRepl
     Ok(v1::RunsReply { runs: vec![summary], truncated: false, silent })
 }
 
-async fn shown(config: &FleetConfig, run: &str, limit: u32) -> anyhow::Result<v1::ShowReply> {
+/// A run as the agents know it, with some of its items.
+pub(super) async fn shown(config: &FleetConfig, run: &str, limit: u32) -> anyhow::Result<v1::ShowReply> {
     let request = &v1::ShowRequest { run: run.to_owned(), limit };
     ask(config, |mut client| async move { client.show(request.clone()).await }).await
 }
@@ -174,10 +175,9 @@ fn planned_cell(summary: &Summary) -> String {
 pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
     let reply = shown(&config, &args.run, args.limit).await?;
-    let told = reply.summary.unwrap_or_default();
+    let told = reply.summary.clone().unwrap_or_default();
     tell_silent(&told.silent);
-    let items = reply.items.iter().map(ItemRow::told).collect();
-    let mut summary = Summary::told(&told).with_rows(items, reply.truncated);
+    let mut summary = Summary::told(&told).with_shown(&reply);
     waiting::count(&config, std::slice::from_mut(&mut summary)).await;
     match args.output {
         Output::Json => print_json(&summary)?,

@@ -229,7 +229,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "collections[].brakes",
         Section,
         Group,
-        "Limits beyond which a shard's repairs become a plan that you approve. Each shard is counted by itself.",
+        "Limits beyond which repairs become a plan that you approve.",
     ),
     row(
         "collections[].brakes.vanished_share_max",
@@ -242,13 +242,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "collections[].brakes.repair_share_max",
         Share,
         Default("10%"),
-        "The share of a shard's keys that one run may repair, from 50 keys on.",
+        "The share of a shard's keys that one run may repair, and of a replica's rows that are repaired in a day, \
+         from 50 keys on.",
     ),
     row(
         "collections[].brakes.deletes_max",
         Whole { min: 0, max: u64::MAX },
         Default("1000"),
-        "The deletes that one run may make in one shard. With 16 shards it may make 16 times as many.",
+        "The deletes that one run may make in a shard, and that are made on a replica in a day.",
     ),
     row("collections[].throttle", Section, Group, "Limits of what is asked of each store."),
     row(

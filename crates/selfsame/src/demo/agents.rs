@@ -183,6 +183,8 @@ fn fleet_yaml(addresses: &[SocketAddr]) -> String {
     repair: auto
     first_pass: auto
     settle: {}ms
+    # A few documents of one's own may all be damaged within the day.
+    brakes: {{ repair_share_max: 100% }}
     throttle: {{ rows_per_second: 10000000, bytes_per_second: 4GiB }}
 ",
         nodes.join(", "),

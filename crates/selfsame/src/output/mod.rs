@@ -1,12 +1,15 @@
 //! What commands print: data on stdout, for people or for tools; talk on stderr.
 
+pub(crate) mod causes;
 mod instants;
+mod load;
 mod progress;
 mod stream;
 mod summary;
 mod text;
 
 pub(crate) use instants::{ago, lasted, to_the_second, until, with_age};
+pub(crate) use load::Load;
 pub(crate) use progress::Terminal;
 pub(crate) use stream::{Closed, has_colours, print_line, talk};
 pub(crate) use summary::{ItemRow, OUTPUT_VERSION, Summary, reasons, verdict_name};

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use selfsame_agent::exchange::report::{Action, Item, PassReport, verdict_of};
-use selfsame_core::{CollectionName, Counts, ShardId, ShardVerdict, WallMicros};
+use selfsame_core::{CollectionName, Counts, DivergenceAge, ShardId, ShardVerdict, WallMicros};
 use selfsame_wire::v1;
 use serde::Serialize;
+
+use super::causes::{self, CauseRow};
+use super::load::Load;
 
 /// The version of the objects that `--output json` prints. Members may be added within a version.
 pub(crate) const OUTPUT_VERSION: u32 = 1;
@@ -48,6 +51,9 @@ pub(crate) struct Summary {
     pub(crate) planned: BTreeMap<String, u64>,
     /// Repairs that wait for approval now, one for each key and replica; nothing if nobody told.
     pub(crate) planned_repairs: Option<u64>,
+    /// What those repairs would do; left out if none waits, or nobody told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<Load>,
     /// Encoded bytes of the messages between agents, both ways.
     pub(crate) wire_bytes: u64,
     /// Bytes of documents that travelled.
@@ -60,10 +66,13 @@ pub(crate) struct Summary {
     /// Whether items were left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) items_truncated: Option<bool>,
+    /// Why replicas differed, of all items, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) causes: Option<Vec<CauseRow>>,
 }
 
 /// One key on one replica that differed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ItemRow {
     /// The shard.
     pub(crate) shard: u32,
@@ -89,6 +98,18 @@ pub(crate) struct ItemRow {
     pub(crate) version_before: Option<i64>,
     /// The version that it should have.
     pub(crate) version_after: Option<i64>,
+    /// Since when it differs, as far as is known, RFC 3339.
+    pub(crate) since: Option<String>,
+    /// When the first pass that met it confirmed it, RFC 3339.
+    pub(crate) found_at: Option<String>,
+    /// When it was repaired and read back, RFC 3339.
+    pub(crate) repaired_at: Option<String>,
+    /// How old it was when it was found.
+    pub(crate) age_found_ms: Option<u64>,
+    /// How old it was when it was repaired.
+    pub(crate) age_repaired_ms: Option<u64>,
+    /// Bytes of the row to be written, or to be deleted.
+    pub(crate) bytes: u64,
 }
 
 impl Summary {
@@ -134,6 +155,8 @@ impl Summary {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             items: None,
             items_truncated: None,
+            causes: None,
+            plan: None,
         }
     }
 
@@ -167,13 +190,16 @@ impl Summary {
             duration_ms: run.duration_ms,
             items: None,
             items_truncated: None,
+            causes: None,
+            plan: None,
         }
     }
 
-    /// Adds items as an agent told them.
-    pub(crate) fn with_rows(mut self, items: Vec<ItemRow>, truncated: bool) -> Summary {
-        self.items = Some(items);
-        self.items_truncated = Some(truncated);
+    /// Adds what an agent told of the run's items.
+    pub(crate) fn with_shown(mut self, shown: &v1::ShowReply) -> Summary {
+        self.items = Some(shown.items.iter().map(ItemRow::told).collect());
+        self.items_truncated = Some(shown.truncated);
+        self.causes = Some(causes::told(&shown.causes));
         self
     }
 
@@ -185,6 +211,7 @@ impl Summary {
         self.items_truncated = Some(items.len() > limit);
         items.truncate(limit);
         self.items = Some(items);
+        self.causes = Some(causes::counted(passes));
         self
     }
 
@@ -223,11 +250,31 @@ impl ItemRow {
             repair: item.repair.map(|repair| repair.to_string()),
             version_before: item.version_before.map(|version| version.0),
             version_after: item.version_after.map(|version| version.0),
+            bytes: item.bytes,
+            ..ItemRow::aged(item.age)
+        }
+    }
+
+    /// Nothing but how old it is.
+    fn aged(age: Option<DivergenceAge>) -> ItemRow {
+        let millis = |micros: u64| micros / 1_000;
+        ItemRow {
+            since: age.map(|age| age.since.to_string()),
+            found_at: age.map(|age| age.found.to_string()),
+            repaired_at: age.and_then(|age| age.repaired).map(|at| at.to_string()),
+            age_found_ms: age.map(|age| millis(age.micros_when_found())),
+            age_repaired_ms: age.and_then(|age| age.micros_when_repaired()).map(millis),
+            ..ItemRow::default()
         }
     }
 
     /// An item as an agent told it.
     pub(crate) fn told(item: &v1::RunItem) -> ItemRow {
+        let age = item.since.zip(item.found_at).map(|(since, found)| DivergenceAge {
+            since: WallMicros(since),
+            found: WallMicros(found),
+            repaired: item.repaired_at.map(WallMicros),
+        });
         ItemRow {
             shard: item.shard,
             key: item.key.clone(),
@@ -241,6 +288,8 @@ impl ItemRow {
             repair: Some(item.repair.clone()).filter(|repair| !repair.is_empty()),
             version_before: item.version_before,
             version_after: item.version_after,
+            bytes: item.bytes,
+            ..ItemRow::aged(age)
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-use selfsame_core::{UnknownReason, VersionKind, WallMicros};
+use selfsame_core::{HoldReason, UnknownReason, VersionKind, WallMicros};
 
-use super::print_line;
 use super::summary::{ItemRow, Summary};
+use super::{Load, causes, lasted, print_line};
 use crate::config::FleetConfig;
 
 /// Characters of an id in tables: any command takes them for the whole, as long as no other id begins so.
@@ -81,7 +81,7 @@ pub(crate) fn print_summary(summary: &Summary, versions: Versions) -> anyhow::Re
 }
 
 fn item_table(items: &[ItemRow], versions: Versions) -> Table {
-    let mut table = table(&["key", "replica", "cause", "version", "action", "outcome"]);
+    let mut table = table(&["key", "replica", "cause", "version", "age", "action", "outcome"]);
     for item in items {
         let action = match &item.from {
             Some(from) => format!("{} from {from}", item.action),
@@ -96,11 +96,29 @@ fn item_table(items: &[ItemRow], versions: Versions) -> Table {
             item.node.clone(),
             item.cause.clone(),
             format!("{} → {}", versions.text(item.version_before), versions.text(item.version_after)),
+            aged(item),
             action,
             outcome,
         ]);
     }
     table
+}
+
+/// Why items are held, and what to do.
+fn held(items: &[ItemRow]) -> Vec<String> {
+    let held = |reason: &HoldReason| {
+        items.iter().any(|item| item.outcome == "held" && item.detail == reason.as_str())
+    };
+    let line = |reason: HoldReason| format!("  held: {}; hint: {}", reason.as_str(), reason.hint());
+    HoldReason::ALL.into_iter().filter(held).map(line).collect()
+}
+
+/// How old it was when it was found, and when it was repaired.
+fn aged(item: &ItemRow) -> String {
+    let ages = [item.age_found_ms, item.age_repaired_ms].into_iter().flatten().map(lasted);
+    let mut ages: Vec<String> = ages.collect();
+    ages.dedup();
+    if ages.is_empty() { "-".to_owned() } else { ages.join(" → ") }
 }
 
 fn lines(summary: &Summary) -> Vec<String> {
@@ -139,11 +157,14 @@ fn lines(summary: &Summary) -> Vec<String> {
             format!("selfsame explain {} KEY says why a key is held, and what to do", summary.collection);
         lines.push(format!("  hint: {hint}"));
     }
+    lines.extend(summary.items.iter().flat_map(|items| held(items)));
+    lines.extend(summary.causes.iter().flat_map(|found| causes::lines(found)));
     for (reason, count) in &summary.planned {
         lines.push(format!("  {count} of {shards} shards planned, not repaired: {reason}"));
     }
     if let Some(repairs) = summary.planned_repairs.filter(|repairs| *repairs > 0) {
         lines.push(waiting(repairs, &summary.run));
+        lines.extend(summary.plan.iter().flat_map(Load::lines).map(|line| format!("    {line}")));
     }
     for (reason, count) in &summary.unknown {
         let hint = UnknownReason::from_name(reason).map_or("", UnknownReason::hint);
@@ -166,6 +187,34 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn what_is_held_is_told_with_a_hint_once_for_each_reason() {
+        let item = |outcome: &str, detail: &str| ItemRow {
+            outcome: outcome.to_owned(),
+            detail: detail.to_owned(),
+            ..ItemRow::default()
+        };
+        let lines = held(&[item("held", "flapping"), item("held", "flapping"), item("refused", "tie")]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].starts_with("  held: flapping; hint: find out what writes this key back"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn ages_are_told_once_if_nothing_came_between() {
+        let item = |found, repaired| ItemRow {
+            age_found_ms: found,
+            age_repaired_ms: repaired,
+            ..ItemRow::default()
+        };
+        assert_eq!(aged(&item(None, None)), "-");
+        assert_eq!(aged(&item(Some(61_000), None)), "61 s");
+        assert_eq!(aged(&item(Some(61_000), Some(61_400))), "61 s");
+        assert_eq!(aged(&item(Some(61_000), Some(7_200_000))), "61 s → 2 h");
+    }
 
     #[test]
     fn a_result_without_shards_is_unknown_and_says_what_to_do() {

@@ -153,6 +153,7 @@ impl Peer for FakePeer {
             content: ContentDigest([1; 32]),
             row: RowDigest([2; 32]),
             by_repair: true,
+            bytes: 6,
         };
         let pinned = Some(Pin { before: Some(RowDigest([2; 32])), after: None });
         let seen = Seen { pinned, ..Observation::of(Presence::Live(sighting)).into() };

@@ -42,6 +42,7 @@ fn sighting(version: i64, content: u8) -> Sighting {
         content: ContentDigest([content; 32]),
         row: RowDigest([content; 32]),
         by_repair: false,
+        bytes: 0,
     }
 }
 

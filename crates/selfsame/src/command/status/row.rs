@@ -7,6 +7,7 @@ use selfsame_wire::v1;
 use serde::{Serialize, Serializer};
 
 use crate::config::FleetConfig;
+use crate::output::causes::{self, CauseRow, MostRow};
 use crate::output::{OUTPUT_VERSION, reasons, verdict_name};
 
 /// The fleet.
@@ -75,6 +76,10 @@ pub(super) struct CollectionRow {
     /// When the next slot of the schedule begins; nothing without a schedule.
     #[serde(serialize_with = "optional_instant")]
     pub(super) next_run_at: Option<WallMicros>,
+    /// Why replicas differed in the last runs.
+    pub(super) causes: Vec<CauseRow>,
+    /// The node on which most keys differed then.
+    most_causes: Option<MostRow>,
     pub(super) replicas: Vec<ReplicaRow>,
     /// The nodes of silent agents that hold a replica, each with its agent: by the fleet file at hand.
     #[serde(skip)]
@@ -164,7 +169,10 @@ impl CollectionRow {
         // A verdict is as old as the oldest of those that it is made of.
         let verdict_at = told.clone().min().map(WallMicros);
         let age = |at: WallMicros| u64::try_from(now.0.saturating_sub(at.0) / 1_000).unwrap_or(0);
+        let causes = causes::told(&status.causes);
         CollectionRow {
+            most_causes: causes::most(&causes),
+            causes,
             verdict: verdict_name(status.verdict()),
             as_of: status.as_of.map(WallMicros),
             verdict_at,

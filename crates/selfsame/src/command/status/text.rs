@@ -4,7 +4,7 @@ use comfy_table::Table;
 use selfsame_core::{UnknownReason, WallMicros};
 
 use super::row::{CollectionRow, FleetRow};
-use crate::output::{ago, numbers, table, to_the_second, until, with_age};
+use crate::output::{ago, causes, numbers, table, to_the_second, until, with_age};
 
 /// The whole answer.
 pub(super) fn lines(fleet: &FleetRow) -> Vec<String> {
@@ -75,6 +75,7 @@ fn about(collection: &CollectionRow, now: WallMicros) -> Vec<String> {
             "  {node} is held: {held}; hint: selfsame resync {node} --as merge, or --as empty"
         ));
     }
+    lines.extend(causes::most_line(&collection.causes));
     if collection.paused {
         let until = match collection.paused_until {
             Some(at) => format!("until {} ({})", to_the_second(at), until(at, now)),
