@@ -210,7 +210,7 @@ fn a_run_is_undone_whole_and_no_owner_repairs_it_again() {
 
     // What is pinned waits as a plan, which a person may approve after all.
     assert_eq!(plans(&fleet).get(&id(&held)), Some(&7));
-    let answer = fleet.cli(&["approve", &id(&held), "--output", "json"]);
+    let answer = fleet.cli(&["approve", &id(&held), "--deletes", "3", "--output", "json"]);
     assert_eq!((answer.code, number(&answer.json(), "repaired")), (Some(0), 7), "{answer:?}");
     assert_rows("approved", &fleet, &after);
     run(&fleet, 0);
@@ -531,7 +531,7 @@ fn what_is_dropped_is_not_repaired_by_any_owner_until_it_is_approved() {
     assert_eq!((number(&summary, "repaired"), number(&summary, "held")), (1, 1), "{summary}");
     assert_ne!(id(&summary), id(&held));
     assert_eq!(plans(&fleet).get(&id(&summary)), Some(&3));
-    let answer = fleet.cli(&["approve", &id(&summary)]);
+    let answer = fleet.cli(&["approve", &id(&summary), "--deletes", "3"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert!((0..3).all(|node| !whole(&fleet, node).contains_key("gone")));
     run(&fleet, 0);
