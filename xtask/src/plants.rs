@@ -555,4 +555,58 @@ Some(EpochRecorded::Superseded(highest)) => {
         replace: "if precedent.incomparable && precedent.delivered {",
         test: brakes("what_does_not_read_back_as_written_is_written_once"),
     },
+    Plant {
+        name: "counter-looked-up-late",
+        breaks: "a scan that moves the counter on beside a read of it makes a sound store look restored",
+        file: "crates/selfsame-agent/src/local/holding.rs",
+        find: "\
+        let left = self.holding.known.lock().store.clone();
+        let identity = self.parts.store.identity().await.map_err(|error| self.silent(&error))?;
+",
+        replace: "\
+        let identity = self.parts.store.identity().await.map_err(|error| self.silent(&error))?;
+        let left = self.holding.known.lock().store.clone();
+",
+        test: holds("a_counter_that_was_read_before_a_scan_moved_it_on_has_not_gone_back"),
+    },
+    Plant {
+        name: "feed-echo-is-certain",
+        breaks: "what a repair or an undo deletes on one replica is taken for a client's deletion, and deleted everywhere",
+        file: "crates/selfsame-agent/src/local/feed.rs",
+        find: "filter(|change| change.origin.is_none())",
+        replace: "filter(|change| change.origin.is_none() || change.old.is_some())",
+        test: undo("a_copy_that_was_undone_is_no_deletion_to_the_feed"),
+    },
+    Plant {
+        name: "older-page-over-newer-entry",
+        breaks: "a page that was read before a row was looked at again puts the older state back into the index",
+        file: "crates/selfsame-index/src/scan.rs",
+        find: "        if row.stamp > scan.stamp {",
+        replace: "        if row.stamp > scan.stamp && row.stamp < scan.stamp {",
+        test: Test {
+            package: "selfsame-index",
+            target: &["--lib"],
+            name: "tests::stories::an_older_read_never_replaces_a_newer_one_nor_brings_a_key_back",
+        },
+    },
+    Plant {
+        name: "watermark-before-entries",
+        breaks: "a scan that has only begun proves that all is in sync",
+        file: "crates/selfsame-index/src/scan.rs",
+        find: "        draft.head.scan = Some(ScanProgress {\n            stamp,",
+        replace: "        draft.head.as_of = Some(started);\n        draft.head.scan = Some(ScanProgress {\n            stamp,",
+        test: Test {
+            package: "selfsame-index",
+            target: &["--features", "failpoints", "--test", "failpoints"],
+            name: "a_scan_survives_a_crash_at_every_point_and_as_of_comes_last",
+        },
+    },
+    Plant {
+        name: "approval-of-anything",
+        breaks: "an approval writes what the rules say now, not what was looked at",
+        file: "crates/selfsame-agent/src/exchange/repairs.rs",
+        find: "(!approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(otherwise)",
+        replace: "(approval.repairs.is_empty() && !approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(otherwise)",
+        test: exchange("an_approved_row_that_changed_returns_to_the_plan"),
+    },
 ];

@@ -5,14 +5,17 @@
 mod world;
 
 use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use selfsame_agent::exchange::report::{Action, PassReport};
 use selfsame_agent::exchange::{Approval, Mandate, Resync};
 use selfsame_agent::peer::Peer as _;
 use selfsame_agent::settings::CollectionSettings;
-use selfsame_core::{Key, ReplicaIndex, ShardVerdict, UnknownReason};
+use selfsame_core::{Key, ReplicaIndex, ShardVerdict, UnknownReason, WallMicros};
 use selfsame_journal::HoldCause;
-use selfsame_store::{Call, MemoryStore};
+use selfsame_store::{Call, MemoryStore, Store as _};
+use selfsame_wire::message::{ScanRequest, ScanState};
 use world::{World, collection_settings, expiring_row, in_sync, items, row};
 
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
@@ -201,6 +204,34 @@ fn roots_request(world: &World) -> selfsame_wire::message::RootsRequest {
     let collection = world.fleet.collections[0].name.clone();
     let run = selfsame_core::RunId::of("test", &collection, world.next_slot());
     selfsame_wire::message::RootsRequest { collection, run, epochs: Vec::new() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_counter_that_was_read_before_a_scan_moved_it_on_has_not_gone_back() {
+    let world = in_sync(collection_settings()).await;
+    let ((asked, is_asked), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
+    world.interrupt_answer(2, Call::Identity, move || {
+        asked.send(()).unwrap();
+        may_go_on.recv().unwrap();
+    });
+    let (agent, request) = (world.agents[2].clone(), roots_request(&world));
+    let roots = tokio::spawn(async move { agent.roots(request).await });
+    tokio::task::spawn_blocking(move || is_asked.recv()).await.unwrap().unwrap();
+    let before = world.stores[2].identity().await.unwrap().counter;
+    scan(&world, 2).await;
+    assert!(world.stores[2].identity().await.unwrap().counter > before, "else nothing is tested");
+    go_on.send(()).unwrap();
+    roots.await.unwrap().unwrap();
+    assert_eq!(cause(&world, 2), None);
+}
+
+/// Lets one replica be read to its end, in real time.
+async fn scan(world: &World, agent: usize) {
+    let request = ScanRequest { collection: world.fleet.collections[0].name.clone(), since: WallMicros(7) };
+    let done = |(_, state): &(_, ScanState)| matches!(state, ScanState::Done { .. });
+    while !world.agents[agent].scan(request.clone()).await.unwrap().iter().all(done) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

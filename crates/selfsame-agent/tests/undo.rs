@@ -192,6 +192,21 @@ async fn an_undone_deletion_is_nobodys_vote_and_changes_no_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_that_was_undone_is_no_deletion_to_the_feed() {
+    let key = Key::integer(1_000);
+    let world = settled(CollectionSettings { feed: true, ..collection_settings() }).await;
+    world.stores[..2].iter().for_each(|store| store.put(row(1_000, 100, "{}")));
+    let report = world.pass().await;
+    assert!(world.stores[2].row(&key).is_some());
+    assert_eq!(state(&undo(&world, 2, report.run).await), UndoState::Restored);
+    assert_held(&world, "node-c", &["1000"]).await;
+    assert!(world.stores[..2].iter().all(|store| store.row(&key).is_some()));
+    for replica in &world.replicas {
+        assert_eq!(replica.look(vec![key.clone()]).await.unwrap().remove(0).observation.memory, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_undo_whose_asker_leaves_is_carried_to_its_end() {
     let world = settled(collection_settings()).await;
     let (report, old) = repaired_update(&world).await;

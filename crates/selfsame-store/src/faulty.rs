@@ -45,6 +45,8 @@ pub enum Fault {
     Busy,
     /// The inner store answers after the delay hook is done ([`Faulty::with_delay`]); without a hook, at once.
     Delay,
+    /// The inner store answers at once, and its answer is given after the delay hook is done: it may be old by then.
+    DelayAnswer,
     /// The inner store does what it was asked, and then the answer is lost: [`StoreError::Unavailable`].
     LoseAnswer,
     /// A read answers what it answered first for each key. A store that does so breaks the port's promise:
@@ -174,7 +176,7 @@ impl<S: Store, P: FaultPlan> Faulty<S, P> {
         Self { inner, plan, delay: None, first_answers: Mutex::default() }
     }
 
-    /// What [`Fault::Delay`] waits for.
+    /// What [`Fault::Delay`] and [`Fault::DelayAnswer`] wait for.
     pub fn with_delay(mut self, hook: DelayHook) -> Self {
         self.delay = Some(hook);
         self
@@ -201,6 +203,13 @@ impl<S: Store, P: FaultPlan> Faulty<S, P> {
                     hook(call).await;
                 }
                 work.await
+            }
+            Some(Fault::DelayAnswer) => {
+                let answer = work.await;
+                if let Some(hook) = &self.delay {
+                    hook(call).await;
+                }
+                answer
             }
             Some(Fault::LoseAnswer) => {
                 work.await?;

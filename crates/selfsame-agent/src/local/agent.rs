@@ -136,12 +136,9 @@ impl LocalAgent {
             let silent = vec![Err(error.reason()); epochs.len()];
             return NodeRoots { node: replica.node().clone(), roots: silent };
         }
-        let answers = match timeout(STORE_ANSWERS_WITHIN, replica.parts.store.identity()).await {
-            Ok(Ok(identity)) => match replica.recognise(identity).await {
-                Ok(()) => epochs.iter().map(|(shard, _)| root(replica, *shard)).collect(),
-                Err(error) => vec![Err(error.reason()); epochs.len()],
-            },
-            Ok(Err(error)) => vec![Err(replica.silent(&error).reason()); epochs.len()],
+        let answers = match timeout(STORE_ANSWERS_WITHIN, replica.recognise_store()).await {
+            Ok(Ok(_)) => epochs.iter().map(|(shard, _)| root(replica, *shard)).collect(),
+            Ok(Err(error)) => vec![Err(error.reason()); epochs.len()],
             Err(_) => vec![Err(UnknownReason::Busy); epochs.len()],
         };
         NodeRoots { node: replica.node().clone(), roots: answers }

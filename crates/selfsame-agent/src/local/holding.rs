@@ -176,29 +176,24 @@ impl LocalReplica {
         Ok(())
     }
 
-    /// Looks which store answers, before its word is taken for a client's doing. Costs a call to the store.
-    pub(super) async fn recognise_store(self: &Arc<Self>) -> Result<(), PeerError> {
+    /// Looks which store answers, before its word is taken for a client's doing, and holds the replica if it is not the
+    /// one that was left, or not as it was left. Costs a call to the store.
+    pub(super) async fn recognise_store(self: &Arc<Self>) -> Result<Identity, PeerError> {
+        // Before the store is asked: a scan may move its counter on before the answer is looked at.
+        let left = self.holding.known.lock().store.clone();
         let identity = self.parts.store.identity().await.map_err(|error| self.silent(&error))?;
-        self.recognise(identity).await
-    }
-
-    /// Holds the replica if this is not the store that was left, or not as it was left.
-    pub(super) async fn recognise(self: &Arc<Self>, identity: Identity) -> Result<(), PeerError> {
-        let why = {
-            let known = self.holding.known.lock();
-            known.store.as_ref().and_then(|left| taken_back(left, &identity))
-        };
-        let Some(why) = why else { return Ok(()) };
-        let this = self.clone();
-        blocking(move || this.hold(HoldCause::Restored, why)).await
+        if let Some(why) = left.as_ref().and_then(|left| taken_back(left, &identity)) {
+            let this = self.clone();
+            blocking(move || this.hold(HoldCause::Restored, why)).await?;
+        }
+        Ok(identity)
     }
 
     /// At the start of a scan: looks which store answers, moves its counter on, and keeps what it is now. A store
     /// that takes no writes keeps the counter that it has.
     pub(super) async fn mark_store(self: &Arc<Self>) -> Result<(), PeerError> {
         self.holding.known.lock().went_back = 0;
-        let identity = self.parts.store.identity().await.map_err(|error| self.silent(&error))?;
-        self.recognise(identity.clone()).await?;
+        let identity = self.recognise_store().await?;
         if self.is_taken_back() {
             // The mark of what was left stands until a person has decided.
             return Ok(());

@@ -260,6 +260,13 @@ impl World {
         self.faults[store].push(call, Some(Fault::Delay));
     }
 
+    /// Something happens after the store at this place has answered its next call of that kind, and before anybody hears
+    /// of the answer.
+    pub fn interrupt_answer(&self, store: usize, call: Call, happens: impl FnOnce() + Send + 'static) {
+        *self.interruptions[store].lock() = Some(Box::new(happens));
+        self.faults[store].push(call, Some(Fault::DelayAnswer));
+    }
+
     /// A pass by the first agent over all shards, scans first.
     pub async fn pass(&self) -> PassReport {
         self.pass_with(Mandate::Automatic).await
