@@ -63,6 +63,16 @@ const fn brakes(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "brakes"], name }
 }
 
+/// A test of what is forgotten, and when.
+const fn purge(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "purge"], name }
+}
+
+/// A test of replicas that were away.
+const fn away(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "away"], name }
+}
+
 /// A test of claims between agents that come and go.
 const fn claims(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "claims"], name }
@@ -431,6 +441,66 @@ Some(EpochRecorded::Superseded(highest)) => {
         find: "|vanishes| vanishes.at > start",
         replace: "|vanishes| vanishes.at >= now && vanishes.at > start",
         test: holds("vanishes_add_up_over_scans_within_a_day_and_not_beyond"),
+    },
+    Plant {
+        name: "purged-without-all",
+        breaks: "a replica that was away never hears of a deletion that the others have forgotten",
+        file: "crates/selfsame-agent/src/exchange/purge.rs",
+        find: "roots.iter().all(|root| matches!(root, Ok(root) if root.held.is_none()));",
+        replace: "roots.iter().any(|root| matches!(root, Ok(root) if root.held.is_none()));",
+        test: Test {
+            package: "selfsame-agent",
+            target: &["--lib"],
+            name: "exchange::purge::tests::only_when_every_replica_is_there_does_a_horizon_follow",
+        },
+    },
+    Plant {
+        name: "purged-unjoined",
+        breaks: "a deletion that one ledger has not taken in is forgotten by the others",
+        file: "crates/selfsame-agent/src/exchange/purge.rs",
+        find: "if joined { self.next.or(self.passed) } else { self.passed }",
+        replace: "if joined || self.next.is_some() { self.next.or(self.passed) } else { self.passed }",
+        test: purge("nothing_is_forgotten_before_every_replica_is_heard_and_has_joined"),
+    },
+    Plant {
+        name: "purged-while-it-differs",
+        breaks: "a deletion that waits for approval is forgotten, and the row is copied back",
+        file: "crates/selfsame-agent/src/exchange/mod.rs",
+        find: "if !matches!(report.verdict, ShardVerdict::InSync { .. }) {",
+        replace: "if report.epoch.is_none() {",
+        test: purge("a_deletion_that_was_not_carried_out_everywhere_is_not_forgotten"),
+    },
+    Plant {
+        name: "purged-taken-back",
+        breaks: "a tombstone that all have forgotten goes round among the replicas again",
+        file: "crates/selfsame-core/src/purge.rs",
+        find: "(tombstone.owner == TombstoneOwner::Own).then_some(moved)",
+        replace: "Some(if tombstone.owner == TombstoneOwner::Own { moved } else { tombstone.clone() })",
+        test: purge("a_purged_tombstone_is_refused_and_a_younger_one_is_taken"),
+    },
+    Plant {
+        name: "purged-by-unequal-times",
+        breaks: "a tombstone that one replica forgot comes back from another that saw it later",
+        file: "crates/selfsame-agent/src/exchange/ledgers.rs",
+        find: "(!to_the_time || known.at >= all.at)",
+        replace: "(!to_the_time || known.at <= all.at)",
+        test: purge("who_joins_at_the_last_moment_forgets_with_the_others"),
+    },
+    Plant {
+        name: "away-unnoticed",
+        breaks: "what was deleted while a replica was away comes back with it",
+        file: "crates/selfsame-core/src/away.rs",
+        find: "others.into_iter().any(went_on)",
+        replace: "others.into_iter().filter(Option::is_none).any(went_on)",
+        test: away("a_replica_that_was_away_for_longer_than_retention_is_held_on_return"),
+    },
+    Plant {
+        name: "gap-forgotten-by-a-restart",
+        breaks: "a replica that was away counts again once its agent was restarted before it was told",
+        file: "crates/selfsame-agent/src/local/holding.rs",
+        find: "scans: journal.scans(collection, &parts.node)?,",
+        replace: "scans: journal.scans(collection, &parts.node)?.filter(|_| false),",
+        test: away("it_is_held_however_many_ends_of_passes_were_lost_and_agents_restarted"),
     },
     Plant {
         name: "hold-forgotten-by-a-restart",

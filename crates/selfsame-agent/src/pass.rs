@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt, stream};
+use selfsame_core::away::{Gap, was_away};
 use selfsame_core::{
     AgentName, CollectionName, Epoch, NodeName, RunId, ShardId, ShardVerdict, Slot, UnknownReason, WallMicros,
 };
 use selfsame_journal::Journal;
 use selfsame_wire::message::{
-    Claim, CollectionHello, CompleteRequest, HeldEqual, Hello, Root, RootsRequest, ScanRequest, ScanState,
+    Claim, CollectionHello, CompleteRequest, HeldEqual, Hello, JudgedGap, Root, RootsRequest, ScanRequest,
+    ScanState,
 };
 use tokio::time::Instant;
 
@@ -92,9 +94,10 @@ impl Pass<'_> {
             self.exchange.first_pass =
                 claims.iter().filter(|(_, claim)| pending(claim)).map(|(shard, _)| *shard).collect();
         }
-        let roots = self.roots(&agents, &silent, request, &claims).await;
+        let mut roots = self.roots(&agents, &silent, request, &claims).await;
+        let judged = self.judge_gaps(&mut roots);
         let shards = self.exchange_all(request, &claims, &roots).await;
-        self.complete(&agents, &silent, request, &shards).await;
+        self.complete(&agents, &silent, request, &shards, judged).await;
         claimant.release(superseded(&claims, &shards)).await;
         let bytes_after: u64 = agents.values().map(|peer| peer.wire_bytes()).sum();
         PassReport { run: request.run, started, shards, wire_bytes: bytes_after - bytes_before }
@@ -227,6 +230,40 @@ impl Pass<'_> {
         claimed.iter().enumerate().map(|(index, (shard, _))| (*shard, of_shard(index))).collect()
     }
 
+    /// Which replicas were away while others were scanned: their roots are held from here on, as their agents will
+    /// hold them once they are told. Of a replica that stood still with all others that is said when all were heard.
+    fn judge_gaps(&self, roots: &mut BTreeMap<ShardId, Vec<Result<Root, UnknownReason>>>) -> Vec<JudgedGap> {
+        let collection = &self.exchange.collection;
+        let retention = i64::try_from(collection.tombstone_retention.as_micros()).unwrap_or(i64::MAX);
+        let tolerance = retention.saturating_add(self.exchange.skew.saturating_mul(2));
+        let gap_of = |at: usize| {
+            let mut of_member = roots.values().filter_map(|roots| roots.get(at)?.ok());
+            of_member.next().map(|root| root.gap)
+        };
+        // For each member whether it was heard, and its gap.
+        let gaps: Vec<Option<Option<Gap>>> = (0..self.exchange.members.len()).map(gap_of).collect();
+        let all_heard = gaps.iter().all(Option::is_some);
+        let mut judged = Vec::new();
+        for (at, member) in self.exchange.members.iter().enumerate() {
+            let Some(gap) = gaps[at].flatten().filter(|gap| gap.open) else { continue };
+            let others = gaps.iter().enumerate().filter(|(other, _)| *other != at);
+            let away = was_away(gap, others.filter_map(|(_, gap)| *gap), tolerance);
+            if away {
+                tracing::error!(
+                    collection = %collection.name, node = %member.node, from = %gap.from, to = %gap.to,
+                    "the replica was away for longer than deletions are remembered: it is held"
+                );
+                for root in roots.values_mut().filter_map(|roots| roots.get_mut(at)?.as_mut().ok()) {
+                    root.held = root.held.or(Some(gap.to));
+                }
+            }
+            if away || all_heard {
+                judged.push(JudgedGap { node: member.node.clone(), from: gap.from, away });
+            }
+        }
+        judged
+    }
+
     async fn exchange_all(
         &self,
         request: &PassRequest,
@@ -274,6 +311,7 @@ impl Pass<'_> {
         silent: &Silence,
         request: &PassRequest,
         shards: &[ShardReport],
+        judged: Vec<JudgedGap>,
     ) {
         let completed = |report: &ShardReport| Some((report.shard, report.epoch.clone()?, report.verdict));
         let completion = CompleteRequest {
@@ -283,6 +321,12 @@ impl Pass<'_> {
             at: self.exchange.clock.now(),
             shards: shards.iter().filter_map(completed).collect(),
             equal: held_equal(shards),
+            horizons: shards
+                .iter()
+                .filter(|report| report.epoch.is_some())
+                .map(|report| report.horizon)
+                .collect(),
+            judged,
         };
         if completion.shards.is_empty() {
             return;

@@ -66,6 +66,8 @@ async fn a_claim_keeps_others_away_until_it_is_over() {
         at: WallMicros(NOW),
         shards: vec![(SHARD, epoch(1, "b"), ShardVerdict::Diverged)],
         equal: Vec::new(),
+        horizons: Vec::new(),
+        judged: Vec::new(),
     };
     for (end, then) in [("release", GRANTED), ("complete", Ballot::Completed), ("idle", GRANTED)] {
         let world = filled(0);

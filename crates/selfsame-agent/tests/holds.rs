@@ -160,7 +160,7 @@ async fn a_hold_outlives_a_restart() {
     lose(&world.stores[2], 0..18);
     world.pass().await;
     let held = world.replicas[2].held();
-    (0..3).for_each(|agent| world.restart(agent));
+    world.restart_all();
     assert_eq!(world.replicas[2].held(), held);
     assert_held(&world.pass().await);
     assert_eq!(rows(&world), [60, 60, 42]);
@@ -176,7 +176,7 @@ async fn a_store_taken_back_to_a_copy_is_held_and_needs_a_person() {
     world.stores.iter().for_each(|store| assert!(store.delete(&Key::integer(9))));
     assert!(is_in_sync(&world.pass().await));
     world.stores[2].restore(&copy);
-    (0..3).for_each(|agent| world.restart(agent));
+    world.restart_all();
     for _ in 0..3 {
         assert_held(&world.pass().await);
     }

@@ -343,3 +343,27 @@ async fn an_agent_tells_what_it_knows_and_nothing_else() {
     agent.serving.await.unwrap().unwrap();
     assert!(TcpStream::connect(agent.http).await.is_err(), "the port is closed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stores_may_forget_is_told_once_every_replica_has_forgotten_it() {
+    let agent = Alone::start().await;
+    let horizons = async || {
+        let channel = channel::connect(&agent.grpc.to_string(), &ChannelOptions::default()).unwrap();
+        let request = v1::SafeToPurgeRequest { collection: "products".into() };
+        let reply = channel::operator_client(channel).safe_to_purge(request).await.unwrap().into_inner();
+        assert_eq!(reply.nodes, ["node-a", "node-b", "node-c"]);
+        assert_eq!(reply.silent.len(), 1, "the agent that is down has no replica");
+        reply.shards.into_iter().map(|shard| shard.horizon).collect::<Vec<_>>()
+    };
+    assert_eq!(horizons().await, [None; 4]);
+    agent.run().await;
+    let told = horizons().await;
+    let retention = i64::try_from(collection_settings().tombstone_retention.as_micros()).unwrap();
+    let latest = *agent.clock.0.lock() - retention;
+    for horizon in told {
+        let horizon = horizon.unwrap();
+        assert!(horizon <= latest && horizon > latest - retention / 5, "{horizon}");
+    }
+    agent.tasks.draining().cancel();
+    agent.serving.await.unwrap().unwrap();
+}

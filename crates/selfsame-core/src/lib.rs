@@ -4,6 +4,7 @@
 //! Nothing here does I/O, reads a clock or draws a random number: whatever comes from outside is passed in.
 //! That is what lets the same decisions run in production, in property tests and in a simulation.
 
+pub mod away;
 pub mod brake;
 mod canonical;
 mod confirm;
@@ -22,6 +23,7 @@ pub mod merkle;
 mod observation;
 mod origin;
 mod placement;
+pub mod purge;
 mod resolve;
 mod resync;
 mod row;

@@ -48,11 +48,14 @@ pub enum HoldCause {
     Emptied,
     /// Its store was replaced, or taken back to an older state.
     Restored,
+    /// It was not scanned for longer than deletions are remembered, and others were.
+    Away,
 }
 
 impl HoldCause {
     /// All causes.
-    pub const ALL: [HoldCause; 3] = [HoldCause::Vanished, HoldCause::Emptied, HoldCause::Restored];
+    pub const ALL: [HoldCause; 4] =
+        [HoldCause::Vanished, HoldCause::Emptied, HoldCause::Restored, HoldCause::Away];
 
     /// The name in reports and in the journal.
     pub fn as_str(self) -> &'static str {
@@ -60,6 +63,7 @@ impl HoldCause {
             HoldCause::Vanished => "vanished",
             HoldCause::Emptied => "emptied",
             HoldCause::Restored => "restored",
+            HoldCause::Away => "away",
         }
     }
 
@@ -67,7 +71,7 @@ impl HoldCause {
     pub fn ends_by_itself(self) -> bool {
         match self {
             HoldCause::Vanished | HoldCause::Emptied => true,
-            HoldCause::Restored => false,
+            HoldCause::Restored | HoldCause::Away => false,
         }
     }
 }
@@ -147,19 +151,7 @@ impl Journal {
         node: &NodeName,
         hold: &Hold,
     ) -> Result<Hold, JournalError> {
-        self.write(|transaction| {
-            let standing = find(transaction, collection, node)?;
-            let stays = |old: &Hold| !old.cause.ends_by_itself() || hold.cause.ends_by_itself();
-            if let Some(old) = standing.filter(stays) {
-                return Ok(old);
-            }
-            let sql = "INSERT OR REPLACE INTO hold(collection, node, cause, detail, since)
-                       VALUES (?1, ?2, ?3, ?4, ?5)";
-            let (cause, detail) = (hold.cause.as_str(), hold.detail.as_str());
-            let bound = params![collection.as_str(), node.as_str(), cause, detail, hold.since.0];
-            columns::run(transaction, sql, bound)?;
-            Ok(hold.clone())
-        })
+        self.write(|transaction| put(transaction, collection, node, hold))
     }
 
     /// Why and since when a replica is held; `None` if it is not.
@@ -228,6 +220,26 @@ impl Journal {
             columns::run(transaction, sql, bound).map(|_| ())
         })
     }
+}
+
+/// Holds a replica: [`Journal::hold`].
+pub(crate) fn put(
+    transaction: &Transaction<'_>,
+    collection: &CollectionName,
+    node: &NodeName,
+    hold: &Hold,
+) -> Result<Hold, JournalError> {
+    let standing = find(transaction, collection, node)?;
+    let stays = |old: &Hold| !old.cause.ends_by_itself() || hold.cause.ends_by_itself();
+    if let Some(old) = standing.filter(stays) {
+        return Ok(old);
+    }
+    let sql =
+        "INSERT OR REPLACE INTO hold(collection, node, cause, detail, since) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let (cause, detail) = (hold.cause.as_str(), hold.detail.as_str());
+    let bound = params![collection.as_str(), node.as_str(), cause, detail, hold.since.0];
+    columns::run(transaction, sql, bound)?;
+    Ok(hold.clone())
 }
 
 const FIND: &str =

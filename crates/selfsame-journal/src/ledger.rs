@@ -126,10 +126,7 @@ impl Journal {
                        ORDER BY key_digest LIMIT ?4";
             let start: &[u8] = after.as_ref().map_or(&[], |digest| &digest.0);
             let bound = params![collection.as_str(), node.as_str(), start, limit(limit_rows)];
-            columns::list(connection, TOMBSTONE, sql, bound, |columns| {
-                let key_digest = KeyDigest(columns.array("key_digest")?);
-                Ok(Memory { key_digest, key: key_of(columns)?, tombstone: read(columns)? })
-            })
+            columns::list(connection, TOMBSTONE, sql, bound, memory_of)
         })
     }
 
@@ -189,12 +186,33 @@ fn take(
     }
     match &after {
         Some(tombstone) => store(transaction, collection, node, key_digest, &key, tombstone)?,
-        None => {
-            let sql = "DELETE FROM tombstone WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
-            columns::run(transaction, sql, params![collection.as_str(), node.as_str(), key_digest.0])?;
-        }
+        None => forget(transaction, collection, node, key_digest)?,
     }
     Ok(Some(MemoryChange { key_digest, key, before, after }))
+}
+
+/// The certain tombstones of a replica at or below an instant.
+pub(crate) fn certain_until(
+    transaction: &Transaction<'_>,
+    collection: &CollectionName,
+    node: &NodeName,
+    until: WallMicros,
+) -> Result<Vec<Memory>, JournalError> {
+    let sql = "SELECT collection, node, key_digest, key, version, cause, at, certainty, owner, came_back
+               FROM tombstone WHERE collection = ?1 AND node = ?2 AND certainty = 'certain' AND at <= ?3";
+    let bound = params![collection.as_str(), node.as_str(), until.0];
+    columns::list(transaction, TOMBSTONE, sql, bound, memory_of)
+}
+
+/// Ends the memory of one key.
+pub(crate) fn forget(
+    transaction: &Transaction<'_>,
+    collection: &CollectionName,
+    node: &NodeName,
+    key_digest: KeyDigest,
+) -> Result<(), JournalError> {
+    let sql = "DELETE FROM tombstone WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
+    columns::run(transaction, sql, params![collection.as_str(), node.as_str(), key_digest.0]).map(|_| ())
 }
 
 fn find(
@@ -207,6 +225,11 @@ fn find(
                FROM tombstone WHERE collection = ?1 AND node = ?2 AND key_digest = ?3";
     let bound = params![collection.as_str(), node.as_str(), key_digest.0];
     columns::first(connection, TOMBSTONE, sql, bound, |columns| Ok((key_of(columns)?, read(columns)?)))
+}
+
+fn memory_of(columns: &Columns<'_>) -> Result<Memory, JournalError> {
+    let key_digest = KeyDigest(columns.array("key_digest")?);
+    Ok(Memory { key_digest, key: key_of(columns)?, tombstone: read(columns)? })
 }
 
 fn key_of(columns: &Columns<'_>) -> Result<Key, JournalError> {

@@ -41,6 +41,9 @@ impl Journal {
                     }
                 }
             }
+            // Other digests make other shards.
+            let sql = "DELETE FROM purge_horizon WHERE collection = ?1";
+            columns::run(transaction, sql, params![collection.as_str()])?;
             if changed > 0 {
                 let sql = "DELETE FROM repair_streak WHERE collection = ?1";
                 columns::run(transaction, sql, params![collection.as_str()])?;

@@ -1,6 +1,7 @@
 //! The messages of the peer protocol as plain types that cannot be wrong. What travels is their generated
 //! counterpart; the conversions check everything that a peer could get wrong.
 
+use selfsame_core::away::Gap;
 use selfsame_core::merkle::{BucketId, Depth, Element, NodeHash};
 use selfsame_core::{
     AgentName, Cause, CollectionName, Counts, EntryDigest, Epoch, Key, KeyDigest, KeyPrefix, NodeName,
@@ -111,6 +112,21 @@ pub struct CompleteRequest {
     pub shards: Vec<(ShardId, Epoch, ShardVerdict)>,
     /// Shards of held replicas that were found equal on all replicas. At most 4096, on distinct nodes.
     pub equal: Vec<HeldEqual>,
+    /// For each of `shards` its purge horizon, in order; `None`: nothing was purged yet.
+    pub horizons: Vec<Option<WallMicros>>,
+    /// Gaps that were compared with those of the other replicas. At most 4096, of distinct nodes.
+    pub judged: Vec<JudgedGap>,
+}
+
+/// What a replica's gap was found to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgedGap {
+    /// The replica's node.
+    pub node: NodeName,
+    /// The gap, as told with the root ([`Root::gap`]): its beginning.
+    pub from: WallMicros,
+    /// Whether the replica was away; otherwise all stood still.
+    pub away: bool,
 }
 
 /// Shards of a held replica of which every configured replica gave the same root, each from a scan that began after
@@ -194,6 +210,12 @@ pub struct Root {
     pub memory: NodeHash,
     /// Since when the replica is held, by its agent's clock; `None` if it is not. The same for all its shards.
     pub held: Option<WallMicros>,
+    /// The purge horizon of the shard's ledger: it has forgotten the certain tombstones at or below it, and takes none
+    /// from others. `None`: nothing was purged yet.
+    pub horizon: Option<WallMicros>,
+    /// When the replica was not scanned for longer than tombstones are remembered; `None`: never. The same for all its
+    /// shards.
+    pub gap: Option<Gap>,
 }
 
 /// What a ledger remembers of a key that is gone.

@@ -111,6 +111,8 @@ mod tests {
             unreadable: 0,
             memory: NodeHash([0; 16]),
             held: held.map(WallMicros),
+            horizon: None,
+            gap: None,
         })
     }
 

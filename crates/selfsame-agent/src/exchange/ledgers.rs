@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use selfsame_core::merkle::Node;
 use selfsame_core::{Key, KeyDigest, Tombstone};
 use selfsame_wire::limits::MEMORIES_MAX;
 use selfsame_wire::message::{Claim, KeyMemory, LedgerAsk, LedgerRequest};
 
+use super::purge::Purge;
 use super::search::Heard;
 use super::{Exchange, Member};
 use crate::peer::PeerError;
@@ -16,18 +18,30 @@ use crate::peer::PeerError;
 type Ledger = BTreeMap<KeyDigest, KeyMemory>;
 
 impl Exchange {
-    /// Joins the certain tombstones of the replicas, key by key, if their sums differ. Memory that lags withholds no
+    /// Joins the certain tombstones of the replicas, key by key, if their sums differ, or before some of them are
+    /// purged: what one replica forgets, the others forget with it, so that then their times are made equal as well.
+    /// What was purged already is left out, also if a replica remembers it still. Memory that lags withholds no
     /// verdict: a failure is said, and the next pass goes on from there.
-    pub(super) async fn join_ledgers(&self, claim: &Claim, heard: &[Heard<'_>]) {
-        if heard.windows(2).all(|pair| pair[0].root.memory == pair[1].root.memory) {
-            return;
+    ///
+    /// Whether those heard have joined all that any of them remembered when it was asked, synced.
+    pub(super) async fn join_ledgers(&self, claim: &Claim, heard: &[Heard<'_>], purge: Purge) -> bool {
+        let equal = heard.windows(2).all(|pair| pair[0].root.memory == pair[1].root.memory);
+        let nothing = self.fingerprinter.node_hash(&Node::default());
+        let empty = heard.iter().all(|heard| heard.root.memory == nothing);
+        if empty || (equal && purge.next.is_none()) {
+            return true;
         }
         let lists = join_all(heard.iter().map(|heard| self.ledger_of(claim, heard.member))).await;
+        let mut complete = true;
         let mut known: Vec<(&Member, Ledger)> = Vec::new();
         for (heard, list) in heard.iter().zip(lists) {
             match list {
-                Ok(ledger) => known.push((heard.member, ledger)),
+                Ok(mut ledger) => {
+                    ledger.retain(|_, memory| purge.passed.is_none_or(|passed| passed < memory.tombstone.at));
+                    known.push((heard.member, ledger));
+                }
                 Err(error) => {
+                    complete = false;
                     tracing::warn!(collection = %claim.collection, shard = %claim.shard, node = %heard.member.node, %error, "a ledger was not read");
                 }
             }
@@ -42,15 +56,17 @@ impl Exchange {
         let told = known.iter().map(|(member, ledger)| {
             let lacking = joined.iter().filter(|(digest, all)| {
                 let known = ledger.get(*digest).map(|memory| &memory.tombstone);
-                known.is_none_or(|known| !known.joins_to(&all.tombstone))
+                known.is_none_or(|known| !has_joined(known, &all.tombstone, purge.next.is_some()))
             });
             self.tell(claim, member, lacking.map(|(_, memory)| memory.clone()).collect())
         });
         for result in join_all(told).await {
             if let Err(error) = result {
+                complete = false;
                 tracing::warn!(collection = %claim.collection, shard = %claim.shard, %error, "a ledger was not joined");
             }
         }
+        complete
     }
 
     /// Makes every replica that is heard remember these, synced. An error names one that does not.
@@ -102,4 +118,9 @@ impl Exchange {
         }
         Ok(())
     }
+}
+
+/// Whether a memory is what all know together. Its time counts only if times are to be equal: sums do not tell it.
+fn has_joined(known: &Tombstone, all: &Tombstone, to_the_time: bool) -> bool {
+    known.joins_to(all) && (!to_the_time || known.at >= all.at)
 }

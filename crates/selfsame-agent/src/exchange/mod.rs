@@ -6,6 +6,7 @@
 mod held;
 mod ledgers;
 mod pinning;
+mod purge;
 mod reads;
 mod repairs;
 pub mod report;
@@ -144,6 +145,10 @@ impl Exchange {
             report.unknown.push(error.reason());
         }
         report.verdict = verdict(&report, roots);
+        if !matches!(report.verdict, ShardVerdict::InSync { .. }) {
+            // What still differs, or cannot be read, may be a row that was deleted elsewhere: that is not forgotten.
+            report.horizon = self.purge(roots).passed;
+        }
         report
     }
 
@@ -155,7 +160,9 @@ impl Exchange {
     ) -> Result<(), PeerError> {
         let heard = self.compare_roots(roots, report);
         self.compare_held(roots, report);
-        self.join_ledgers(claim, &heard).await;
+        let purge = self.purge(roots);
+        let joined = self.join_ledgers(claim, &heard, purge).await;
+        report.horizon = purge.horizon(joined);
         let mut asked = self.asked(roots);
         // What was approved is looked at wherever it stands; all else that differs counts for the verdict.
         let mut keys = self.descend(claim, heard, report).await?;

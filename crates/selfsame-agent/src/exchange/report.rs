@@ -25,6 +25,9 @@ pub struct ShardReport {
     /// Holds of replicas, by node and since when, of which this shard gives no reason to go on: every configured
     /// replica gave the same root, from scans that began after all of them.
     pub equal_since: Vec<(NodeName, WallMicros)>,
+    /// Certain tombstones at or below it were joined by all replicas, and may be forgotten; `None`: nothing was purged
+    /// yet.
+    pub horizon: Option<WallMicros>,
     /// Under which claim; `None` if it was not claimed, or another exchange has taken it over.
     pub epoch: Option<Epoch>,
 }
@@ -40,6 +43,7 @@ impl ShardReport {
             items: Vec::new(),
             planned: None,
             equal_since: Vec::new(),
+            horizon: None,
             epoch: None,
         }
     }

@@ -144,6 +144,18 @@ impl LocalAgent {
         NodeRoots { node: replica.node().clone(), roots: answers }
     }
 
+    /// Lets all replicas forget what the owner found joined by all.
+    async fn purge(&self, request: &CompleteRequest) -> Result<(), PeerError> {
+        let horizon =
+            |((shard, ..), horizon): (&(ShardId, Epoch, _), &Option<_>)| Some((*shard, (*horizon)?));
+        let told: Vec<_> = request.shards.iter().zip(&request.horizons).filter_map(horizon).collect();
+        for replica in self.replicas_of(&request.collection) {
+            let (replica, told) = (replica.clone(), told.clone());
+            blocking(move || replica.raise_horizons(&told)).await?;
+        }
+        Ok(())
+    }
+
     /// What was planned before this request must not be written under another claim than the last confirm's.
     fn may_apply(&self, claim: &Claim, within: Duration) -> Result<(), PeerError> {
         match self.confirmed.lock().get(&(claim.collection.clone(), claim.shard)) {
@@ -174,6 +186,8 @@ fn root(replica: &LocalReplica, shard: ShardId) -> Result<Root, UnknownReason> {
         unreadable: root.unreadable,
         memory: replica.memory_hash(shard),
         held: replica.held().map(|hold| hold.since),
+        horizon: replica.horizon(shard),
+        gap: replica.gap(),
     })
 }
 
@@ -197,6 +211,12 @@ impl Peer for LocalAgent {
             let (replica, equal) = (replica.clone(), equal.clone());
             blocking(move || replica.found_equal(&equal)).await?;
         }
+        for judged in &request.judged {
+            let Ok(replica) = self.replica(&request.collection, &judged.node) else { continue };
+            let (replica, judged) = (replica.clone(), judged.clone());
+            blocking(move || replica.judge_gap(&judged)).await?;
+        }
+        self.purge(&request).await?;
         self.voter.complete(request.clone()).await.map_err(|error| self.broken(&error))?;
         for replica in self.replicas_of(&request.collection) {
             replica.end_streaks(request.run, replica.passed(&self.comparisons, &request)).await;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use selfsame_core::away::{Gap, Scans};
 use selfsame_core::brake::{ROLLING_DAY_MICROS, Vanishes, Vanishing, VanishingHold, vanished_within_day};
 use selfsame_core::{
     Certainty, Entry, Evidence, KeyDigest, Moment, RowDigest, ShardId, Tombstone, UnknownReason, WallMicros,
 };
 use selfsame_journal::{Hold, HoldCause, HoldEnd, JournalError, StoreSeen};
 use selfsame_store::{Identity, StoreError};
-use selfsame_wire::message::HeldEqual;
+use selfsame_wire::message::{HeldEqual, JudgedGap};
 
 use super::ledger::last_seen;
 use super::replica::{LocalReplica, LocalReplicaParts};
@@ -30,6 +31,8 @@ struct Known {
     hold: Option<Hold>,
     /// Shards that were found equal on all replicas since the hold began and since anything vanished from them.
     equal: BTreeSet<ShardId>,
+    /// When it was scanned, as far as it was noted.
+    scans: Option<Scans>,
     /// Which store answered last.
     store: Option<StoreSeen>,
     /// Keys of the running scan whose version went back, and not by a repair of ours.
@@ -44,6 +47,7 @@ impl Holding {
             known: Mutex::new(Known {
                 hold: journal.held(collection, &parts.node)?,
                 equal: BTreeSet::new(),
+                scans: journal.scans(collection, &parts.node)?,
                 store: journal.store_seen(collection, &parts.node)?,
                 went_back: 0,
             }),
@@ -161,8 +165,14 @@ impl LocalReplica {
         let mut known = self.holding.known.lock();
         let standing = self.parts.journal.hold(&self.parts.collection.name, &self.parts.node, &hold);
         let standing = standing.map_err(|error| self.broken(&error))?;
+        self.stands(&mut known, standing);
+        Ok(())
+    }
+
+    /// Takes in that the journal has this hold.
+    fn stands(&self, known: &mut Known, standing: Hold) {
         if known.hold.as_ref() == Some(&standing) {
-            return Ok(());
+            return;
         }
         known.equal.clear();
         tracing::error!(
@@ -173,7 +183,6 @@ impl LocalReplica {
             hint(standing.cause)
         );
         known.hold = Some(standing);
-        Ok(())
     }
 
     /// Looks which store answers, before its word is taken for a client's doing, and holds the replica if it is not the
@@ -274,6 +283,63 @@ impl LocalReplica {
         Ok(())
     }
 
+    /// When it was not scanned for longer than tombstones are remembered.
+    pub(super) fn gap(&self) -> Option<Gap> {
+        let unnoted = self.unnoted_scans();
+        let scans = self.holding.known.lock().scans.unwrap_or(unnoted);
+        scans.gap(self.parts.clock.now(), self.retention())
+    }
+
+    /// What the index says of the last scan, where nothing was noted yet.
+    fn unnoted_scans(&self) -> Scans {
+        let index = self.index().ok();
+        let last = index.and_then(|index| index.roots().first().and_then(|root| root.as_of));
+        Scans { last, ..Scans::default() }
+    }
+
+    /// For how long tombstones are remembered, in microseconds.
+    pub(super) fn retention(&self) -> i64 {
+        i64::try_from(self.parts.collection.tombstone_retention.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Notes a scan that is about to be completed, with the gap that it may end. Blocking.
+    pub(super) fn note_scan(&self, began: WallMicros) -> Result<(), PeerError> {
+        let unnoted = self.unnoted_scans();
+        let mut known = self.holding.known.lock();
+        let scans = known.scans.unwrap_or(unnoted).completed(began, self.retention());
+        let noted = self.parts.journal.note_scans(&self.parts.collection.name, &self.parts.node, scans, None);
+        noted.map_err(|error| self.broken(&error))?;
+        known.scans = Some(scans);
+        Ok(())
+    }
+
+    /// Takes in what its gap was found to be: who was away is held, durably. That all stood still is noted once a scan
+    /// has ended the gap; until then it grows, and is compared again. Blocking.
+    pub(super) fn judge_gap(&self, judged: &JudgedGap) -> Result<(), PeerError> {
+        let (unnoted, now) = (self.unnoted_scans(), self.parts.clock.now());
+        let mut known = self.holding.known.lock();
+        let scans = known.scans.unwrap_or(unnoted);
+        let is_it = |gap: &Gap| gap.open && gap.from == judged.from;
+        let Some(gap) = scans.gap(now, self.retention()).filter(is_it) else { return Ok(()) };
+        if !judged.away && scans.gap.is_none_or(|(from, _)| from != gap.from) {
+            return Ok(());
+        }
+        let hold = judged.away.then(|| Hold {
+            cause: HoldCause::Away,
+            detail: format!("no scan was completed between {} and {}, and others were", gap.from, gap.to),
+            since: now,
+        });
+        let scans = Scans { judged: Some(gap.from), ..scans };
+        let (journal, collection) = (&self.parts.journal, &self.parts.collection.name);
+        let standing = journal.note_scans(collection, &self.parts.node, scans, hold.as_ref());
+        let standing = standing.map_err(|error| self.broken(&error))?;
+        known.scans = Some(scans);
+        if let Some(standing) = standing {
+            self.stands(&mut known, standing);
+        }
+        Ok(())
+    }
+
     /// Ends a hold because a person says so: its documents count as live again, and what it saw vanish is forgotten,
     /// so that it is given back what it lacks. Gives the hold, and how many tombstones were dropped; `None` if it was
     /// not held. Certain tombstones stay.
@@ -290,7 +356,7 @@ impl LocalReplica {
             let since = hold.since.plus(-ROLLING_DAY_MICROS);
             let (journal, collection) = (&this.parts.journal, &this.parts.collection.name);
             let end = match hold.cause {
-                HoldCause::Vanished | HoldCause::Emptied => HoldEnd::Merged(since),
+                HoldCause::Vanished | HoldCause::Emptied | HoldCause::Away => HoldEnd::Merged(since),
                 HoldCause::Restored => HoldEnd::Restored(since),
             };
             let dropped = journal.end_hold(collection, &this.parts.node, end);
@@ -342,7 +408,7 @@ pub(crate) fn hint(cause: HoldCause) -> &'static str {
             "if the keys were deleted on purpose, delete them on every replica, and the hold ends by itself; if they \
              were lost: selfsame resync NODE --as merge"
         }
-        HoldCause::Restored => {
+        HoldCause::Restored | HoldCause::Away => {
             "decide whose word counts: selfsame resync NODE --as merge (its documents are live), or --as empty (the \
              others' are)"
         }

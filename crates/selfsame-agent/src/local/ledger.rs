@@ -1,13 +1,14 @@
-//! The ledger of one replica: what the journal remembers of keys that are gone, how much of it is certain, and what
-//! a repair wrote. Blocking, where it is not said otherwise.
+//! The ledger of one replica: what the journal remembers of keys that are gone, how much of it is certain, up to when
+//! it was purged, and what a repair wrote. Blocking, where it is not said otherwise.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use selfsame_core::merkle::{Node, NodeHash};
+use selfsame_core::purge::{may_forget, taken};
 use selfsame_core::{
     Certainty, Document, Entry, EntryDigest, Evidence, Fingerprinter, Key, KeyDigest, LastSeen, Moment,
-    RepairId, RowDigest, ShardCount, ShardId, Tombstone, TombstoneOwner, Unreadable, Version,
+    RepairId, RowDigest, ShardCount, ShardId, Tombstone, TombstoneOwner, Unreadable, Version, WallMicros,
 };
 use selfsame_journal::{IntentOutcome, JournalError, LedgerStep, Memory, MemoryChange, OutcomeWritten};
 use selfsame_store::Read;
@@ -20,20 +21,42 @@ use crate::peer::PeerError;
 /// Memories that are read from the journal at a time.
 const MEMORIES_PER_READ: usize = 1_000;
 
-/// For each shard the sum over the certain tombstones, and how much is remembered at all. Kept beside the journal,
+/// For each shard the sum over the certain tombstones and the purge horizon, and how much is remembered at all. Kept beside the journal,
 /// from which it can be computed.
 pub(super) struct MemorySums(Mutex<Sums>);
 
 struct Sums {
     by_shard: Vec<Node>,
+    /// Certain tombstones at or below it are forgotten, and taken from nobody.
+    horizons: Vec<Option<WallMicros>>,
     remembered: usize,
+}
+
+impl Sums {
+    fn horizon(&self, shard: ShardId) -> Option<WallMicros> {
+        self.horizons.get(shard.0 as usize).copied().flatten()
+    }
+
+    /// What is taken of a step: nothing of a tombstone that was purged.
+    fn admit(&self, step: &LedgerStep, shards: ShardCount) -> Option<LedgerStep> {
+        let LedgerStep::Gone(memory) = step else { return Some(step.clone()) };
+        let tombstone = taken(&memory.tombstone, self.horizon(memory.key_digest.shard(shards)))?;
+        Some(LedgerStep::Gone(Memory { tombstone, ..memory.clone() }))
+    }
 }
 
 impl MemorySums {
     /// Sums up a ledger. Cost: a read of all of it.
     pub(super) fn read(parts: &LocalReplicaParts) -> Result<MemorySums, JournalError> {
         let shards = parts.mapping.spec().shards;
-        let mut sums = Sums { by_shard: vec![Node::default(); shards.get() as usize], remembered: 0 };
+        let count = shards.get() as usize;
+        let mut sums =
+            Sums { by_shard: vec![Node::default(); count], horizons: vec![None; count], remembered: 0 };
+        for (shard, at) in parts.journal.purge_horizons(&parts.collection.name, &parts.node, shards)? {
+            if let Some(horizon) = sums.horizons.get_mut(shard.0 as usize) {
+                *horizon = Some(at);
+            }
+        }
         let mut after = None;
         loop {
             let page = parts.journal.memories_after(
@@ -145,7 +168,8 @@ impl LocalReplica {
         Ok(changes.into_iter().map(|change| (change.key_digest, change.after)).collect())
     }
 
-    /// Writes to the ledger; synced when it returns. `feed` is how far the store's feed was read for it.
+    /// Writes to the ledger, but for what was purged; synced when it returns. `feed` is how far the store's feed was read
+    /// for it.
     pub(super) fn note(
         &self,
         steps: &[LedgerStep],
@@ -157,10 +181,11 @@ impl LocalReplica {
         let shards = self.parts.mapping.spec().shards;
         // Held over the write, so that the sums are of what is written.
         let mut sums = self.memory_sums.0.lock();
+        let steps: Vec<LedgerStep> = steps.iter().filter_map(|step| sums.admit(step, shards)).collect();
         let changes = self
             .parts
             .journal
-            .note(&self.parts.collection.name, &self.parts.node, steps, feed)
+            .note(&self.parts.collection.name, &self.parts.node, &steps, feed)
             .map_err(|error| self.broken(&error))?;
         for MemoryChange { key_digest, key, before, after } in &changes {
             let sum = &mut sums.by_shard[key_digest.shard(shards).0 as usize];
@@ -176,6 +201,44 @@ impl LocalReplica {
     pub(super) fn memory_hash(&self, shard: ShardId) -> NodeHash {
         let sums = self.memory_sums.0.lock();
         self.fingerprinter().node_hash(&sums.by_shard.get(shard.0 as usize).copied().unwrap_or_default())
+    }
+
+    /// Up to when a shard's certain tombstones are forgotten.
+    pub fn horizon(&self, shard: ShardId) -> Option<WallMicros> {
+        self.memory_sums.0.lock().horizon(shard)
+    }
+
+    /// Takes in up to when certain tombstones were joined by all: they are forgotten, and stay so; durable when this
+    /// returns. What goes beyond the retention by this agent's clock waits. Blocking.
+    pub(super) fn raise_horizons(&self, told: &[(ShardId, WallMicros)]) -> Result<(), PeerError> {
+        let shards = self.parts.mapping.spec().shards;
+        let (retention, now) = (self.retention(), self.parts.clock.now());
+        let (collection, node) = (&self.parts.collection.name, &self.parts.node);
+        // Held over the write, so that nothing is taken in by the old horizons after it.
+        let mut sums = self.memory_sums.0.lock();
+        let higher =
+            told.iter().filter(|(shard, at)| shard.0 < shards.get() && sums.horizon(*shard) < Some(*at));
+        let (raised, early): (Vec<_>, Vec<_>) = higher.partition(|(_, at)| may_forget(*at, now, retention));
+        if let Some((shard, at)) = early.first() {
+            tracing::warn!(
+                %collection, %node, %shard, horizon = %at,
+                "a purge horizon lies within the retention by this agent's clock and waits; hint: give all agents the \
+                 same clock and tombstone_retention"
+            );
+        }
+        if raised.is_empty() {
+            return Ok(());
+        }
+        let forgotten = self.parts.journal.raise_horizons(collection, node, shards, &raised);
+        for Memory { key_digest, key, tombstone } in forgotten.map_err(|error| self.broken(&error))? {
+            let sum = &mut sums.by_shard[key_digest.shard(shards).0 as usize];
+            *sum = without(*sum, self.fingerprinter(), &key, Some(&tombstone));
+            sums.remembered -= 1;
+        }
+        for (shard, at) in raised {
+            sums.horizons[shard.0 as usize] = Some(at);
+        }
+        Ok(())
     }
 
     /// Takes in what a page of a scan says to the ledger: marked rows are gone, and newer rows end what was remembered
@@ -252,7 +315,7 @@ impl LocalReplica {
         }
     }
 
-    /// Remembers what other replicas know for certain.
+    /// Remembers what other replicas know for certain. What was purged here is not taken, and the teller is told so.
     pub(super) fn join_memories(&self, memories: Vec<KeyMemory>) -> Result<(), PeerError> {
         let step = |memory: KeyMemory| {
             let tombstone = memory.tombstone.received()?;
@@ -260,7 +323,19 @@ impl LocalReplica {
             Some(LedgerStep::Gone(Memory { key_digest, key: memory.key, tombstone }))
         };
         let steps: Vec<LedgerStep> = memories.into_iter().filter_map(step).collect();
-        self.note(&steps, None).map(|_| ())
+        let shards = self.parts.mapping.spec().shards;
+        let purged = {
+            let sums = self.memory_sums.0.lock();
+            steps.iter().filter(|step| sums.admit(step, shards).is_none()).count()
+        };
+        self.note(&steps, None)?;
+        if purged > 0 {
+            return Err(PeerError::Refused(format!(
+                "{purged} of {} tombstones were purged here",
+                steps.len()
+            )));
+        }
+        Ok(())
     }
 
     /// What the ledger remembers of each key.

@@ -261,6 +261,9 @@ impl LocalReplica {
         }
         let this = self.clone();
         // The reads above concluded all of them; what a client wrote meanwhile has a newer stamp.
+        let began = progress.started;
+        blocking(move || this.note_scan(began)).await?;
+        let this = self.clone();
         let finished = blocking(move || this.index()?.finish_scan(&[])).await;
         let finished = finished.map_err(|error| self.index_failed(&error))?;
         self.count_completed_scan();

@@ -11,6 +11,7 @@ mod keys;
 mod lookup;
 mod plan_parts;
 mod plans;
+mod purging;
 mod records;
 mod resync;
 mod run;
@@ -181,5 +182,13 @@ impl Operator for OperatorService {
     async fn resync(&self, request: Request<v1::ResyncRequest>) -> Result<Response<v1::ResyncReply>, Status> {
         let forwarded = self.is_forwarded(&request)?;
         self.resync_node(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn safe_to_purge(
+        &self,
+        request: Request<v1::SafeToPurgeRequest>,
+    ) -> Result<Response<v1::SafeToPurgeReply>, Status> {
+        let forwarded = self.is_forwarded(&request)?;
+        self.tell_safe_to_purge(request.into_inner(), forwarded).await.map(Response::new)
     }
 }

@@ -19,7 +19,11 @@ pub struct Faulty {
     agent: Arc<LocalAgent>,
     fault: PeerFault,
     asked: Asked,
+    ledgers: Ledgers,
 }
+
+/// What ledgers were asked for, with success.
+pub type Ledgers = Arc<Mutex<Vec<LedgerRequest>>>;
 
 /// The ballots that faulty agents were asked for, and when.
 pub type Asked = Arc<Mutex<Vec<(Instant, BallotRequest)>>>;
@@ -39,6 +43,10 @@ pub enum PeerFault {
     Elements,
     Keys,
     Ledger,
+    /// It does not hear that slots are over.
+    Complete,
+    /// It answers everything.
+    Nothing,
 }
 
 impl Faulty {
@@ -77,6 +85,7 @@ impl Peer for Faulty {
         self.agent.ballot(request).await
     }
     async fn complete(&self, request: CompleteRequest) -> Result<(), PeerError> {
+        self.fails(PeerFault::Complete)?;
         self.agent.complete(request).await
     }
     async fn start(&self, request: StartRequest) -> Result<Share, PeerError> {
@@ -102,7 +111,9 @@ impl Peer for Faulty {
     }
     async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {
         self.fails(PeerFault::Ledger)?;
-        self.agent.ledger(request).await
+        let reply = self.agent.ledger(request.clone()).await?;
+        self.ledgers.lock().push(request);
+        Ok(reply)
     }
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, PeerError> {
         self.agent.read(request).await
@@ -129,10 +140,20 @@ pub fn with_fault(world: &World, faulty: &[usize], fault: PeerFault) -> Vec<Arc<
 pub fn overheard(world: &World, faulty: &[usize], fault: PeerFault, asked: &Asked) -> Vec<Arc<dyn Peer>> {
     let peer = |(at, agent): (usize, &Arc<LocalAgent>)| -> Arc<dyn Peer> {
         if faulty.contains(&at) {
-            Arc::new(Faulty { agent: agent.clone(), fault, asked: asked.clone() })
+            let (asked, ledgers) = (asked.clone(), Ledgers::default());
+            Arc::new(Faulty { agent: agent.clone(), fault, asked, ledgers })
         } else {
             agent.clone()
         }
+    };
+    world.agents.iter().enumerate().map(peer).collect()
+}
+
+/// Agents of which some do not hear that slots are over; all that ledgers are asked for is written down.
+pub fn listening(world: &World, deaf: &[usize], ledgers: &Ledgers) -> Vec<Arc<dyn Peer>> {
+    let peer = |(at, agent): (usize, &Arc<LocalAgent>)| -> Arc<dyn Peer> {
+        let fault = if deaf.contains(&at) { PeerFault::Complete } else { PeerFault::Nothing };
+        Arc::new(Faulty { agent: agent.clone(), fault, asked: Asked::default(), ledgers: ledgers.clone() })
     };
     world.agents.iter().enumerate().map(peer).collect()
 }

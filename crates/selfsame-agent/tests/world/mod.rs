@@ -236,6 +236,24 @@ impl World {
         drop(self.agents.remove(agent));
         drop(self.replicas.remove(agent));
         drop(self.journals.remove(agent));
+        self.start(agent);
+    }
+
+    /// Ends all agents and starts them anew.
+    pub fn restart_all(&mut self) {
+        self.restart_all_after(|| ());
+    }
+
+    /// As [`World::restart_all`]; something happens to what they left on disk meanwhile.
+    pub fn restart_all_after(&mut self, meanwhile: impl FnOnce()) {
+        self.agents.clear();
+        self.replicas.clear();
+        self.journals.clear();
+        meanwhile();
+        (0..self.attached.len()).for_each(|agent| self.start(agent));
+    }
+
+    fn start(&mut self, agent: usize) {
         let assembled = assembled(&self.fleet, &self.clock, agent, self.attached[agent].clone());
         self.agents.insert(agent, assembled.agent);
         assembled.replicas.into_iter().for_each(|replica| self.replicas.insert(agent, replica));

@@ -3,6 +3,7 @@
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use selfsame_core::away::Gap;
 use selfsame_core::merkle::{BucketId, Depth, Element, NodeHash};
 use selfsame_core::{
     AgentName, Cause, Cell, Certainty, CollectionName, ContentDigest, Counts, Decimal, EntryDigest, Epoch,
@@ -139,20 +140,26 @@ fn verdict() -> impl Strategy<Value = ShardVerdict> {
     ]
 }
 
+/// 0 is none.
+fn horizon() -> impl Strategy<Value = Option<WallMicros>> {
+    option::of(instant()).prop_map(|at| at.filter(|at| at.0 != 0))
+}
+
 pub(crate) fn complete_request() -> impl Strategy<Value = CompleteRequest> {
     let equal =
         (btree_set(node(), 0..4), vec((instant(), vec(shard(), 0..4)), 4)).prop_map(|(nodes, equal)| {
             let each = |(node, (since, shards))| HeldEqual { node, since, shards };
             nodes.into_iter().zip(equal).map(each).collect()
         });
-    (collection(), run(), slot(), instant(), vec((shard(), epoch(), verdict()), 0..9), equal).prop_map(
-        |(collection, run, slot, at, shards, equal)| CompleteRequest {
-            collection,
-            run,
-            slot,
-            at,
-            shards,
-            equal,
+    let judged = (btree_set(node(), 0..4), vec((instant(), any::<bool>()), 4)).prop_map(|(nodes, judged)| {
+        let each = |(node, (from, away))| JudgedGap { node, from, away };
+        nodes.into_iter().zip(judged).map(each).collect()
+    });
+    let shards = vec(((shard(), epoch(), verdict()), horizon()), 0..9);
+    (collection(), run(), slot(), instant(), shards, equal, judged).prop_map(
+        |(collection, run, slot, at, shards, equal, judged)| {
+            let (shards, horizons) = shards.into_iter().unzip();
+            CompleteRequest { collection, run, slot, at, shards, equal, horizons, judged }
         },
     )
 }
@@ -216,21 +223,29 @@ fn depth() -> impl Strategy<Value = Depth> {
 
 pub(crate) fn roots() -> impl Strategy<Value = Vec<NodeRoots>> {
     let hash = any::<[u8; 16]>;
-    let fields = (hash(), any::<u64>(), depth(), instant(), any::<u64>(), any::<u64>(), hash());
-    let root = fields.prop_map(|(hash, count, depth, as_of, incarnation, unreadable, memory)| Root {
-        hash: NodeHash(hash),
-        count,
-        depth,
-        as_of,
-        incarnation,
-        unreadable,
-        memory: NodeHash(memory),
-        held: None,
-    });
+    let fields = (hash(), any::<u64>(), depth(), instant(), any::<u64>(), any::<u64>(), hash(), horizon());
+    let root =
+        fields.prop_map(|(hash, count, depth, as_of, incarnation, unreadable, memory, horizon)| Root {
+            hash: NodeHash(hash),
+            count,
+            depth,
+            as_of,
+            incarnation,
+            unreadable,
+            memory: NodeHash(memory),
+            held: None,
+            horizon,
+            gap: None,
+        });
     let answer = prop_oneof![3 => root.prop_map(Ok), 1 => reason().prop_map(Err)];
-    // A replica is held as a whole.
-    let answers = (vec(answer, 0..6), option::of(instant())).prop_map(|(mut roots, held)| {
-        roots.iter_mut().flatten().for_each(|root: &mut Root| root.held = held);
+    let gap =
+        option::of((instant(), instant(), any::<bool>()).prop_map(|(from, to, open)| Gap { from, to, open }));
+    // A replica is held, and was not scanned, as a whole.
+    let answers = (vec(answer, 0..6), option::of(instant()), gap).prop_map(|(mut roots, held, gap)| {
+        for root in roots.iter_mut().flatten() {
+            let root: &mut Root = root;
+            (root.held, root.gap) = (held, gap);
+        }
         roots
     });
     (btree_set(node(), 0..4), vec(answers, 4)).prop_map(|(nodes, roots)| {

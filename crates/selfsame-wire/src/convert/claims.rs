@@ -4,11 +4,13 @@ use selfsame_core::{Counts, Epoch, ShardId, ShardVerdict, WallMicros};
 
 use super::index::{from_scans, scans};
 use super::types::{epochs, from_epochs, run, shard, slot, unknown_reason};
-use super::{Malformed, all, array, at_most, deltas, distinct, exactly, name, required, sums};
+use super::{
+    Malformed, all, array, at_most, deltas, distinct, exactly, from_instants, instants, name, required, sums,
+};
 use crate::limits::{PLANNED_CHARS_MAX, SHARDS_MAX};
 use crate::message::{
-    Ballot, BallotRequest, BallotStep, CollectionHello, CompleteRequest, HeldEqual, Hello, ShardShare, Share,
-    StartRequest,
+    Ballot, BallotRequest, BallotStep, CollectionHello, CompleteRequest, HeldEqual, Hello, JudgedGap,
+    ShardShare, Share, StartRequest,
 };
 use crate::v1;
 
@@ -158,6 +160,8 @@ impl From<CompleteRequest> for v1::CompleteRequest {
             epochs: Some(from_epochs(epochs)),
             verdicts: Some(from_verdicts(&verdicts)),
             equal: request.equal.into_iter().map(Into::into).collect(),
+            horizon_deltas: from_instants(request.horizons.iter().copied()),
+            judged: request.judged.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -169,6 +173,21 @@ impl From<HeldEqual> for v1::HeldEqual {
             since: equal.since.0,
             shards: equal.shards.iter().map(|shard| shard.0).collect(),
         }
+    }
+}
+
+impl From<JudgedGap> for v1::JudgedGap {
+    fn from(judged: JudgedGap) -> Self {
+        v1::JudgedGap { node: judged.node.to_string(), from: judged.from.0, away: judged.away }
+    }
+}
+
+impl TryFrom<v1::JudgedGap> for JudgedGap {
+    type Error = Malformed;
+
+    fn try_from(judged: v1::JudgedGap) -> Result<JudgedGap, Malformed> {
+        let node = name("judged.node", &judged.node)?;
+        Ok(JudgedGap { node, from: WallMicros(judged.from), away: judged.away })
     }
 }
 
@@ -191,10 +210,14 @@ impl TryFrom<v1::CompleteRequest> for CompleteRequest {
     fn try_from(request: v1::CompleteRequest) -> Result<CompleteRequest, Malformed> {
         let epochs = epochs(required("epochs", request.epochs)?)?;
         let verdicts = verdicts(&required("verdicts", request.verdicts)?, epochs.len())?;
+        let horizons = instants("horizon_deltas", &request.horizon_deltas, epochs.len())?;
         let shards = epochs.into_iter().zip(verdicts);
         at_most("equal", request.equal.len(), SHARDS_MAX)?;
         let equal: Vec<HeldEqual> = all(request.equal)?;
         distinct("equal.node", equal.iter().map(|equal| &equal.node))?;
+        at_most("judged", request.judged.len(), SHARDS_MAX)?;
+        let judged: Vec<JudgedGap> = all(request.judged)?;
+        distinct("judged.node", judged.iter().map(|judged| &judged.node))?;
         Ok(CompleteRequest {
             collection: name("collection", &request.collection)?,
             run: run("run", &request.run)?,
@@ -202,6 +225,8 @@ impl TryFrom<v1::CompleteRequest> for CompleteRequest {
             at: WallMicros(request.at),
             shards: shards.map(|((shard, epoch), verdict)| (shard, epoch, verdict)).collect(),
             equal,
+            horizons,
+            judged,
         })
     }
 }

@@ -1,10 +1,13 @@
 //! What is asked of indexes: scans, roots, children, elements, keys.
 
+use selfsame_core::away::Gap;
 use selfsame_core::merkle::{BucketId, Depth, Element, FANOUT, NodeHash};
 use selfsame_core::{Key, KeyPrefix, NodeName, UnknownReason, WallMicros};
 
 use super::types::{epochs, from_epochs, run, unknown_reason};
-use super::{Malformed, all, arrays, at_most, deltas, distinct, exactly, name, required, sums};
+use super::{
+    Malformed, all, arrays, at_most, deltas, distinct, exactly, from_instants, instants, name, required, sums,
+};
 use crate::limits::{BUCKETS_MAX, PARENTS_MAX, PREFIXES_MAX, SHARDS_MAX};
 use crate::message::{
     DescendRequest, ElementsReply, ElementsRequest, KeysRequest, NodeRoots, Replica, Root, RootsRequest,
@@ -110,6 +113,12 @@ impl From<NodeRoots> for v1::NodeRoots {
             unreadable: roots().map(|root| root.unreadable).collect(),
             memories: roots().flat_map(|root| root.memory.0).collect(),
             held_since: roots().find_map(|root| root.held).map(|since| since.0),
+            horizon_deltas: from_instants(roots().map(|root| root.horizon)),
+            gap: roots().find_map(|root| root.gap).map(|gap| v1::Gap {
+                from: gap.from.0,
+                to: gap.to.0,
+                open: gap.open,
+            }),
         }
     }
 }
@@ -129,10 +138,13 @@ impl TryFrom<v1::NodeRoots> for NodeRoots {
         let memories = arrays("nodes.memories", &node.memories)?;
         exactly("nodes.memories", memories.len(), count)?;
         let times = sums(&node.as_of_deltas).zip(sums(&node.incarnation_deltas));
+        let horizons = instants("nodes.horizon_deltas", &node.horizon_deltas, count)?;
         let sets = hashes.iter().zip(&node.counts).zip(memories);
-        let columns = sets.zip(&node.depths).zip(&node.unreadable).zip(times);
-        let mut roots =
-            columns.map(|(((((hash, count), memory), depth), unreadable), (as_of, incarnation))| {
+        let columns = sets.zip(&node.depths).zip(&node.unreadable).zip(times).zip(horizons);
+        let gap =
+            node.gap.map(|gap| Gap { from: WallMicros(gap.from), to: WallMicros(gap.to), open: gap.open });
+        let mut roots = columns.map(
+            |((((((hash, count), memory), depth), unreadable), (as_of, incarnation)), horizon)| {
                 Ok(Root {
                     hash: NodeHash(*hash),
                     count: *count,
@@ -142,8 +154,11 @@ impl TryFrom<v1::NodeRoots> for NodeRoots {
                     unreadable: *unreadable,
                     memory: NodeHash(*memory),
                     held: node.held_since.map(WallMicros),
+                    horizon,
+                    gap,
                 })
-            });
+            },
+        );
         let roots = if node.reasons.is_empty() {
             roots.map(|root| root.map(Ok)).collect::<Result<_, Malformed>>()?
         } else {

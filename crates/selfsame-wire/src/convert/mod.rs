@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use selfsame_core::NameError;
+use selfsame_core::{NameError, WallMicros};
 
 use crate::limits::cut;
 
@@ -104,4 +104,21 @@ fn sums(deltas: &[i64]) -> impl Iterator<Item = i64> {
         *sum = sum.wrapping_add(*delta);
         Some(*sum)
     })
+}
+
+/// Instants that may be missing: nothing if all are; else as [`deltas`], and a missing one as 0.
+fn from_instants(instants: impl Iterator<Item = Option<WallMicros>> + Clone) -> Vec<i64> {
+    if instants.clone().all(|instant| instant.is_none()) {
+        return Vec::new();
+    }
+    deltas(instants.map(|instant| instant.map_or(0, |at| at.0)))
+}
+
+/// Undoes [`from_instants`] of so many.
+fn instants(field: &'static str, deltas: &[i64], count: usize) -> Result<Vec<Option<WallMicros>>, Malformed> {
+    if deltas.is_empty() {
+        return Ok(vec![None; count]);
+    }
+    exactly(field, deltas.len(), count)?;
+    Ok(sums(deltas).map(|at| (at != 0).then_some(WallMicros(at))).collect())
 }

@@ -114,9 +114,17 @@ fn apart(shard: u32, scattered: bool) -> u64 {
     if scattered { u64::from(shard % 7) } else { 0 }
 }
 
+/// Owners raise the horizons of all shards to the same instant.
+const HORIZON: i64 = 1_789_000_000_000_000;
+
 /// A request for roots and the answer of an agent with one replica. `scattered`: every shard was scanned at a
 /// time of its own and has an index of its own; else all share one scan and one index.
 fn roots_exchange_bytes(shards: u32, scattered: bool) -> (usize, usize) {
+    roots_exchange_bytes_after(None, shards, scattered)
+}
+
+/// As [`roots_exchange_bytes`], with this purge horizon of all shards.
+fn roots_exchange_bytes_after(horizon: Option<i64>, shards: u32, scattered: bool) -> (usize, usize) {
     let request = RootsRequest {
         collection: "products".parse().unwrap(),
         run: RunId::from_bytes([7; 16]),
@@ -132,6 +140,8 @@ fn roots_exchange_bytes(shards: u32, scattered: bool) -> (usize, usize) {
         unreadable: 0,
         memory: NodeHash([6; 16]),
         held: None,
+        horizon: horizon.map(WallMicros),
+        gap: None,
     };
     let roots = (0..shards).map(root).map(Ok).collect();
     let reply = vec![NodeRoots { node: "node-b".parse().unwrap(), roots }];
@@ -143,8 +153,9 @@ fn equal_roots_cost_less_than_64_bytes_a_shard() {
     assert_eq!(roots_exchange_bytes(1, false), (46, 78));
     assert_eq!(roots_exchange_bytes(16, false), (91, 666));
     assert_eq!(roots_exchange_bytes(256, false), (942, 10031));
+    assert_eq!(roots_exchange_bytes_after(Some(HORIZON), 256, false), (942, 10031 + 256 + 10));
     for shards in [16, 256, 4096] {
-        let (request, reply) = roots_exchange_bytes(shards, true);
+        let (request, reply) = roots_exchange_bytes_after(Some(HORIZON), shards, true);
         assert!(request + reply <= 64 * shards as usize, "{shards} shards: {request} and {reply} bytes");
     }
 }
@@ -175,6 +186,11 @@ fn claims_cost_five_bytes_a_shard_and_step() {
 
 /// What tells a voter that shards are completed, all in sync; `scattered` as for roots.
 fn complete_bytes(shards: u32, scattered: bool) -> usize {
+    complete_bytes_after(None, shards, scattered)
+}
+
+/// As [`complete_bytes`], with this purge horizon of all shards.
+fn complete_bytes_after(horizon: Option<i64>, shards: u32, scattered: bool) -> usize {
     let in_sync = |(shard, epoch): (ShardId, Epoch)| {
         let as_of = WallMicros(1_790_000_000_000_000 + apart(shard.0, scattered).cast_signed() * 600_000_000);
         (shard, epoch, ShardVerdict::InSync { as_of })
@@ -186,6 +202,8 @@ fn complete_bytes(shards: u32, scattered: bool) -> usize {
         at: WallMicros(1_790_000_000_000_000),
         shards: owned(shards).map(in_sync).collect(),
         equal: Vec::new(),
+        horizons: vec![horizon.map(WallMicros); shards as usize],
+        judged: Vec::new(),
     };
     v1::CompleteRequest::from(request).encoded_len()
 }
@@ -196,6 +214,7 @@ fn completions_cost_six_bytes_a_shard_and_ten_if_each_was_scanned_by_itself() {
     assert_eq!(complete_bytes(16, false), 156);
     assert_eq!(complete_bytes(256, false), 1490);
     assert_eq!(complete_bytes(256, true), 2510);
+    assert_eq!(complete_bytes_after(Some(HORIZON), 256, false), 1490 + 256 + 10);
     for (shards, scattered, each) in [(256, false, 6), (4096, false, 6), (256, true, 10), (4096, true, 10)] {
         let bytes = complete_bytes(shards, scattered);
         assert!(bytes <= each * shards as usize, "{shards} shards: {bytes} bytes");
@@ -297,6 +316,8 @@ fn verdicts_that_do_not_add_up_are_refused() {
             epochs: Some(epochs),
             verdicts: Some(verdicts),
             equal: Vec::new(),
+            horizon_deltas: vec![1; 3],
+            judged: Vec::new(),
         })
     };
     assert_eq!(faulty(|_| ()), "nothing");
@@ -353,6 +374,8 @@ fn roots_that_do_not_add_up_are_refused() {
             unreadable: vec![0],
             memories: vec![0; 16],
             held_since: Some(5),
+            horizon_deltas: vec![1],
+            gap: None,
         };
         change(&mut node);
         fault::<Vec<NodeRoots>, _>(v1::RootsReply { nodes: vec![node] })
@@ -361,6 +384,8 @@ fn roots_that_do_not_add_up_are_refused() {
     assert_eq!(faulty(|node| node.hashes.push(0)), "nodes.hashes");
     assert_eq!(faulty(|node| node.counts.push(0)), "nodes.counts");
     assert_eq!(faulty(|node| node.memories.clear()), "nodes.memories");
+    assert_eq!(faulty(|node| node.horizon_deltas.clear()), "nothing");
+    assert_eq!(faulty(|node| node.horizon_deltas.push(0)), "nodes.horizon_deltas");
     assert_eq!(faulty(|node| node.depths[0] = 6), "nodes.depths");
     assert_eq!(faulty(|node| node.reasons.push(0)), "nodes.hashes");
     assert_eq!(faulty(|node| node.reasons[0] = 1), "nodes.hashes");

@@ -66,6 +66,8 @@ pub(super) fn root(shard: u8) -> Root {
         unreadable: 0,
         memory: NodeHash([3; 16]),
         held: None,
+        horizon: Some(WallMicros(5)),
+        gap: None,
     }
 }
 

@@ -117,6 +117,8 @@ fn complete_request() -> CompleteRequest {
         at: WallMicros(4),
         shards: shards.collect(),
         equal: Vec::new(),
+        horizons: vec![None, Some(WallMicros(5)), None],
+        judged: Vec::new(),
     }
 }
 
