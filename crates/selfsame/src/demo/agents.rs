@@ -16,8 +16,8 @@ use super::kinds::{NODE_COUNT, NodeIndex};
 /// The fleet's configuration, in the demo's folder.
 pub(super) const FLEET_FILE: &str = "fleet.yaml";
 
-/// Between the two reads of a confirm. A thousand times what the writer needs to reach all nodes.
-pub(super) const SETTLE: Duration = Duration::from_secs(1);
+/// Between the two reads of a confirm. Hundreds of times what the writer needs to reach all nodes.
+pub(super) const SETTLE: Duration = Duration::from_millis(600);
 
 /// Agents that are not there by then will not come. A guess, generous for a machine under load.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -56,6 +56,7 @@ impl Drop for ChildGuard {
 
 /// The running agents.
 pub(super) struct Agents {
+    program: PathBuf,
     children: Vec<ChildGuard>,
     addresses: Vec<SocketAddr>,
     folder: PathBuf,
@@ -63,27 +64,61 @@ pub(super) struct Agents {
 
 impl Agents {
     /// Writes the configuration and starts an agent beside each node.
-    pub(super) fn start(program: &Path, folder: &Path) -> Result<Agents> {
+    pub(super) fn start(program: PathBuf, folder: &Path) -> Result<Agents> {
         let addresses = free_addresses()?;
         fs::write(folder.join(FLEET_FILE), fleet_yaml(&addresses))?;
-        let mut agents = Agents {
-            children: Vec::new(),
-            addresses: addresses[..NODE_COUNT].to_vec(),
-            folder: folder.to_owned(),
-        };
+        let addresses = addresses[..NODE_COUNT].to_vec();
+        let mut agents = Agents { program, children: Vec::new(), addresses, folder: folder.to_owned() };
         for node in NodeIndex::all() {
-            let child = Command::new(program)
-                .args(["agent", "--config"])
-                .arg(folder.join(FLEET_FILE))
-                .args(["--name", node.agent()])
-                .stdin(Stdio::null())
-                .stdout(File::create(agents.log(node, "out"))?)
-                .stderr(File::create(agents.log(node, "log"))?)
-                .spawn()
-                .context("cannot start an agent")?;
-            agents.children.push(ChildGuard::of(child));
+            let child = agents.spawn(node)?;
+            agents.children.push(child);
         }
         Ok(agents)
+    }
+
+    fn spawn(&self, node: NodeIndex) -> Result<ChildGuard> {
+        let child = Command::new(&self.program)
+            .args(["agent", "--config"])
+            .arg(self.folder.join(FLEET_FILE))
+            .args(["--name", node.agent()])
+            .stdin(Stdio::null())
+            .stdout(self.open_log(node, "out")?)
+            .stderr(self.open_log(node, "log")?)
+            .spawn()
+            .context("cannot start an agent")?;
+        Ok(ChildGuard::of(child))
+    }
+
+    /// Lets the agent beside a node drain, and waits until it has ended.
+    pub(super) fn stop(&mut self, node: NodeIndex, cancel: &Cancel) -> Result<()> {
+        let agent = node.agent();
+        let id = self.children[node.0].id().to_string();
+        // Every shell has `kill`; not every system has it as a program.
+        let asked = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status();
+        if !asked.with_context(|| format!("cannot stop agent {agent}"))?.success() {
+            bail!("agent {agent} cannot be stopped");
+        }
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.children[node.0].ended()? {
+                break status;
+            }
+            cancel.check()?;
+            if began.elapsed() > READY_WITHIN {
+                bail!("agent {agent} has not ended after {} s", READY_WITHIN.as_secs());
+            }
+            thread::sleep(POLL);
+        };
+        if !status.success() {
+            bail!("agent {agent} did not end well ({status})\n{}", tail_of(&self.log(node, "log")));
+        }
+        Ok(())
+    }
+
+    /// Starts the agent beside a node that was stopped, and waits until all are ready.
+    pub(super) fn start_again(&mut self, node: NodeIndex, cancel: &Cancel) -> Result<()> {
+        self.children[node.0] = self.spawn(node)?;
+        self.ready(cancel)
     }
 
     /// Waits until every agent answers and records changes in its node's file.
@@ -127,6 +162,11 @@ impl Agents {
             }
         }
         Ok(None)
+    }
+
+    /// An agent that is started again goes on in its log.
+    fn open_log(&self, node: NodeIndex, extension: &str) -> Result<File> {
+        Ok(File::options().create(true).append(true).open(self.log(node, extension))?)
     }
 
     fn log(&self, node: NodeIndex, extension: &str) -> PathBuf {
@@ -177,12 +217,13 @@ fn fleet_yaml(addresses: &[SocketAddr]) -> String {
     key: [id]
     version: {{ field: updated_at, unit: us }}
     expiry: {{ field: expires_at, unit: us }}
-    shards: 16
+    shards: 4
     replicas: [{}]
     schedule: {{ exchange: off }}
     repair: auto
     first_pass: auto
     settle: {}ms
+    feed: {{ enabled: true }}
     # A few documents of one's own may all be damaged within the day.
     brakes: {{ repair_share_max: 100% }}
     throttle: {{ rows_per_second: 10000000, bytes_per_second: 4GiB }}

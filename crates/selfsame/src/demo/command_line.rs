@@ -13,7 +13,10 @@ use serde::de::DeserializeOwned;
 use super::agents::{ChildGuard, tail_of};
 use super::cancel::Cancel;
 use super::file::TABLE;
-use super::fleet::{PassItem, PassOutcome, PassSummary};
+use super::fleet::{
+    ApproveOutcome, HeldReplica, PassItem, PassOutcome, PassSummary, ResyncOutcome, UndoOutcome,
+};
+use super::kinds::NodeIndex;
 
 const POLL: Duration = Duration::from_millis(40);
 
@@ -38,12 +41,58 @@ struct Shown {
     items_truncated: Option<bool>,
 }
 
+#[derive(Deserialize)]
+struct Status {
+    collections: Vec<StatusCollection>,
+}
+
+#[derive(Deserialize)]
+struct StatusCollection {
+    replicas: Vec<StatusReplica>,
+}
+
+#[derive(Deserialize)]
+struct StatusReplica {
+    node: String,
+    held: String,
+}
+
+#[derive(Deserialize)]
+struct Resynced {
+    collections: Vec<ResyncOutcome>,
+}
+
 impl CommandLine {
     /// `selfsame run`, then `selfsame show` for its items.
     pub(super) fn pass(&self, tick: &mut dyn FnMut()) -> Result<PassOutcome> {
         let summary: PassSummary = self.answer(&["run", "--collection", TABLE, "--scan", "--wait"], tick)?;
         let shown: Shown = self.answer(&["show", &summary.run], tick)?;
         Ok(PassOutcome { summary, items: shown.items, items_truncated: shown.items_truncated == Some(true) })
+    }
+
+    /// `selfsame undo`.
+    pub(super) fn undo(&self, run: &str) -> Result<UndoOutcome> {
+        self.answer(&["undo", run, "--yes"], &mut || ())
+    }
+
+    /// `selfsame approve`.
+    pub(super) fn approve(&self, run: &str, deletes: u64) -> Result<ApproveOutcome> {
+        self.answer(&["approve", run, "--deletes", &deletes.to_string()], &mut || ())
+    }
+
+    /// What `selfsame status` says of held replicas.
+    pub(super) fn held(&self) -> Result<Vec<HeldReplica>> {
+        let status: Status = self.answer(&["status"], &mut || ())?;
+        let replicas = status.collections.into_iter().flat_map(|collection| collection.replicas);
+        let held = replicas.filter(|replica| !replica.held.is_empty());
+        Ok(held.map(|replica| HeldReplica { node: replica.node, why: replica.held }).collect())
+    }
+
+    /// `selfsame resync NODE --as empty`.
+    pub(super) fn resync(&self, node: NodeIndex) -> Result<ResyncOutcome> {
+        let arguments = ["resync", node.name(), "--as", "empty", "--collection", TABLE, "--yes"];
+        let resynced: Resynced = self.answer(&arguments, &mut || ())?;
+        resynced.collections.into_iter().next().context("`selfsame resync` tells of no collection")
     }
 
     /// Runs a command to its end and reads the last JSON object that it printed.

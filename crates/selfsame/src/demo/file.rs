@@ -76,6 +76,13 @@ impl NodeFile {
         Ok(())
     }
 
+    /// Copies the file, as it is at one moment: what a nightly backup does.
+    pub(super) fn back_up(&self, path: &Path) -> Result<()> {
+        let to = path.to_str().context("the demo's folder has no name in UTF-8")?;
+        self.connection.execute("VACUUM INTO ?1", [to]).context("cannot make a backup")?;
+        Ok(())
+    }
+
     /// Writes a row (or, with `None`, deletes it) and tells what was there.
     pub(super) fn write(&mut self, id: &str, row: Option<&Row>) -> Result<Written> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::fleet::PassItem;
 use super::injections::Injection;
-use super::kinds::{ByKind, NodeIndex};
+use super::kinds::{ByKind, Kind, NodeIndex};
 use super::tail::RepairCounts;
 
 /// A pass's items and when it ended, by the writer's clock.
@@ -33,6 +33,8 @@ pub(super) struct Judgement {
     pub(super) detected: ByKind,
     /// Of those: written, by the fleet's own word.
     pub(super) repaired: ByKind,
+    /// What the fleet took for the cause, for each damaged row that was repaired.
+    pub(super) causes: BTreeMap<Kind, BTreeMap<String, u64>>,
     /// Rows that were written, of all passes.
     pub(super) written: RepairCounts,
     /// Written without reason: `key on node`.
@@ -67,8 +69,8 @@ type Place = (NodeIndex, String);
 pub(super) fn judge(passes: &[PassItems], injections: &[Injection], known: &Explanations<'_>) -> Judgement {
     let mut judgement = Judgement::default();
     let mut items_of: BTreeMap<Place, Vec<&PassItem>> = BTreeMap::new();
-    // Each injection accounts for one repair of its key on its node, and no more.
-    let mut open: HashSet<Place> = injections.iter().map(place_of).collect();
+    // Each injection accounts for one repair of its key on each of its nodes, and no more.
+    let mut open: HashSet<Place> = injections.iter().flat_map(places_of).collect();
     let injected = open.clone();
     for (item, ended) in passes.iter().flat_map(|pass| pass.items.iter().map(move |item| (item, pass.ended)))
     {
@@ -96,8 +98,7 @@ pub(super) fn judge(passes: &[PassItems], injections: &[Injection], known: &Expl
     }
     let mut outcomes = Outcomes::default();
     for injection in injections {
-        let items = items_of.get(&place_of(injection)).map_or(&[][..], Vec::as_slice);
-        outcomes.add(injection, items, &mut judgement);
+        outcomes.add(injection, &items_of, &mut judgement);
     }
     judgement.injected = ByKind::count(injections.iter().map(|injection| injection.kind));
     judgement.overtaken = ByKind::count(outcomes.overtaken);
@@ -108,29 +109,43 @@ pub(super) fn judge(passes: &[PassItems], injections: &[Injection], known: &Expl
 
 #[derive(Default)]
 struct Outcomes {
-    overtaken: Vec<super::kinds::Kind>,
-    detected: Vec<super::kinds::Kind>,
-    repaired: Vec<super::kinds::Kind>,
+    overtaken: Vec<Kind>,
+    detected: Vec<Kind>,
+    repaired: Vec<Kind>,
 }
 
 impl Outcomes {
-    fn add(&mut self, injection: &Injection, items: &[&PassItem], judgement: &mut Judgement) {
-        let name = || format!("{} on {} ({})", injection.key, injection.node.name(), injection.kind.title());
+    /// An injection is found, and repaired, only if it is so on each of its nodes.
+    fn add(
+        &mut self,
+        injection: &Injection,
+        items_of: &BTreeMap<Place, Vec<&PassItem>>,
+        judgement: &mut Judgement,
+    ) {
         if injection.overtaken {
             self.overtaken.push(injection.kind);
             return;
         }
-        let is_repaired = items.iter().any(|item| item.is_repaired());
-        if is_repaired || items.iter().any(|item| item.is_held()) {
-            self.detected.push(injection.kind);
-        } else {
-            judgement.undetected.push(name());
+        let (mut is_detected, mut is_repaired) = (true, true);
+        for place in places_of(injection) {
+            let items = items_of.get(&place).map_or(&[][..], Vec::as_slice);
+            let name = || format!("{} on {} ({})", place.1, place.0.name(), injection.kind.title());
+            let repaired = items.iter().find(|item| item.is_repaired());
+            if repaired.is_none() {
+                is_repaired = false;
+                judgement.unrepaired.push(name());
+                if !items.iter().any(|item| item.is_held()) {
+                    is_detected = false;
+                    judgement.undetected.push(name());
+                }
+            }
+            if let Some(item) = repaired {
+                let causes = judgement.causes.entry(injection.kind).or_default();
+                *causes.entry(item.cause.clone()).or_insert(0) += 1;
+            }
         }
-        if is_repaired {
-            self.repaired.push(injection.kind);
-        } else {
-            judgement.unrepaired.push(name());
-        }
+        self.detected.extend(is_detected.then_some(injection.kind));
+        self.repaired.extend(is_repaired.then_some(injection.kind));
     }
 }
 
@@ -148,23 +163,28 @@ impl Explanations<'_> {
     }
 }
 
-fn place_of(injection: &Injection) -> Place {
-    (injection.node, injection.key.to_string())
+fn places_of(injection: &Injection) -> impl Iterator<Item = Place> {
+    injection.nodes.iter().map(|node| (*node, injection.key.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::kinds::Kind;
 
     fn injection(key: &str, overtaken: bool) -> Injection {
-        let (kind, node) = (Kind::LostWrite, NodeIndex(1));
-        Injection { kind, node, key: key.into(), round: 0, damaged: None, overtaken }
+        let (kind, nodes) = (Kind::LostWrite, vec![NodeIndex(1)]);
+        Injection { kind, nodes, key: key.into(), round: 0, damaged: None, overtaken }
     }
 
     fn item(key: &str, node: &str, action: &str, outcome: &str) -> PassItem {
         let text = |text: &str| text.to_owned();
-        PassItem { key: format!("\"{key}\""), node: text(node), action: text(action), outcome: text(outcome) }
+        PassItem {
+            key: format!("\"{key}\""),
+            node: text(node),
+            action: text(action),
+            cause: text("missed_update"),
+            outcome: text(outcome),
+        }
     }
 
     fn judged(items: Vec<PassItem>, injections: &[Injection]) -> Judgement {
@@ -187,6 +207,24 @@ mod tests {
         let judgement = judged(vec![item("k", "node-a", "copy", "repaired")], &[injection("k", false)]);
         assert_eq!((judgement.detected.total(), judgement.undetected.len()), (0, 1));
         assert_eq!(judgement.false_repairs, ["k on node-a"]);
+    }
+
+    #[test]
+    fn damage_on_two_nodes_is_repaired_when_both_are() {
+        let both = [Injection { nodes: vec![NodeIndex(1), NodeIndex(2)], ..injection("k", false) }];
+        let one = judged(vec![item("k", "node-b", "delete", "repaired")], &both);
+        assert_eq!((one.detected.total(), one.repaired.total(), one.false_repairs.len()), (0, 0, 0));
+        assert_eq!(one.undetected, ["k on node-c (lost write)"]);
+        let held = vec![item("k", "node-b", "delete", "repaired"), item("k", "node-c", "none", "held")];
+        assert_eq!(
+            (judged(held.clone(), &both).detected.total(), judged(held, &both).repaired.total()),
+            (1, 0)
+        );
+        let twice =
+            vec![item("k", "node-b", "delete", "repaired"), item("k", "node-c", "delete", "repaired")];
+        let judgement = judged(twice, &both);
+        assert_eq!((judgement.detected.total(), judgement.repaired.total()), (1, 1));
+        assert_eq!(judgement.causes[&Kind::LostWrite], BTreeMap::from([("missed_update".to_owned(), 2)]));
     }
 
     #[test]

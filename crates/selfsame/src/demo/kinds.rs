@@ -58,20 +58,38 @@ pub(super) enum Kind {
     ReplicaDown,
     /// Two updates arrive in the wrong order.
     ReorderedUpdates,
-    /// A late write brings back a document that has expired and was swept.
+    /// A delete skips a node.
+    LostDelete,
+    /// A delete reaches one node of three.
+    MinorityDelete,
+    /// A delete and an update of one document meet in different orders, and the nodes end differently.
+    DeleteAgainstUpdate,
+    /// A document is deleted and made anew, and a part of that skips a node.
+    DeleteAndRecreation,
+    /// A late write brings back a document that has expired and was swept: a state that has expired as well.
     ExpiredStraggler,
+    /// The same with a state that would never expire.
+    StragglerAfterSweep,
+    /// A renewed expiry skips a node, on which the old one passes.
+    RenewedExpiry,
 }
 
 impl Kind {
     /// All kinds, in the order of tables.
-    pub(super) const ALL: [Kind; 7] = [
+    pub(super) const ALL: [Kind; 13] = [
         Kind::LostWrite,
         Kind::LostInsert,
         Kind::StaleUpdate,
         Kind::FlippedValue,
         Kind::ReplicaDown,
         Kind::ReorderedUpdates,
+        Kind::LostDelete,
+        Kind::MinorityDelete,
+        Kind::DeleteAgainstUpdate,
+        Kind::DeleteAndRecreation,
         Kind::ExpiredStraggler,
+        Kind::StragglerAfterSweep,
+        Kind::RenewedExpiry,
     ];
 
     /// The name in tables.
@@ -83,11 +101,32 @@ impl Kind {
             Kind::FlippedValue => "flipped value",
             Kind::ReplicaDown => "replica down",
             Kind::ReorderedUpdates => "reordered updates",
+            Kind::LostDelete => "lost delete",
+            Kind::MinorityDelete => "minority delete",
+            Kind::DeleteAgainstUpdate => "delete against update",
+            Kind::DeleteAndRecreation => "delete, re-creation",
             Kind::ExpiredStraggler => "expired straggler",
+            Kind::StragglerAfterSweep => "straggler after sweep",
+            Kind::RenewedExpiry => "renewed expiry",
         }
     }
 
-    /// What happens on the damaged node, for people.
+    /// What a fleet may take for the cause, on a damaged node.
+    pub(super) fn causes(self) -> &'static [&'static str] {
+        match self {
+            Kind::LostWrite | Kind::StaleUpdate | Kind::ReorderedUpdates => &["missed_update"],
+            Kind::LostInsert => &["missed_insert"],
+            Kind::FlippedValue => &["silent_change"],
+            Kind::ReplicaDown | Kind::DeleteAndRecreation | Kind::RenewedExpiry => {
+                &["missed_update", "missed_insert"]
+            }
+            Kind::LostDelete | Kind::MinorityDelete => &["missed_delete"],
+            Kind::DeleteAgainstUpdate => &["missed_delete", "missed_insert"],
+            Kind::ExpiredStraggler | Kind::StragglerAfterSweep => &["expired_straggler"],
+        }
+    }
+
+    /// What happens, for people.
     pub(super) fn story(self) -> &'static str {
         match self {
             Kind::LostWrite => "an update does not reach one node",
@@ -96,7 +135,13 @@ impl Kind {
             Kind::FlippedValue => "one character changes, the version does not",
             Kind::ReplicaDown => "one node misses all writes for a while",
             Kind::ReorderedUpdates => "two updates arrive in the wrong order",
+            Kind::LostDelete => "a delete does not reach one node",
+            Kind::MinorityDelete => "a delete reaches one node of three",
+            Kind::DeleteAgainstUpdate => "a delete and an update cross, and the later one counts",
+            Kind::DeleteAndRecreation => "a deleted document is made anew, and one node misses a part",
             Kind::ExpiredStraggler => "an old write revives an expired document",
+            Kind::StragglerAfterSweep => "an old write comes after the sweep, and would never expire",
+            Kind::RenewedExpiry => "a renewal does not reach one node, and the old expiry passes",
         }
     }
 }

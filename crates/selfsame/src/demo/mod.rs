@@ -10,9 +10,11 @@
 //! | `story` | the demo, top to bottom |
 //! | `documents`, `file`, `ledger`, `writer`, `injections`, `traffic` | the application, its truth, and the damage |
 //! | `agents`, `command_line`, `fleet` | the agents as processes, and what is asked of them |
-//! | `tail`, `judge`, `compare`, `result` | the proof |
+//! | `acts` | what a person does after that: undoes a run, restores a file |
+//! | `tail`, `judge`, `compare`, `snapshot`, `result` | the proof |
 //! | `talk` | what a person reads |
 
+mod acts;
 mod agents;
 mod cancel;
 mod command_line;
@@ -25,6 +27,7 @@ mod judge;
 mod kinds;
 mod ledger;
 mod result;
+mod snapshot;
 mod story;
 mod tail;
 mod talk;
@@ -49,7 +52,8 @@ use agents::{Agents, SETTLE};
 use cancel::{Cancel, Interrupted};
 use command_line::CommandLine;
 use documents::Documents;
-use fleet::{Fleet, PassOutcome};
+use fleet::{ApproveOutcome, Fleet, HeldReplica, PassOutcome, ResyncOutcome, UndoOutcome};
+use kinds::NodeIndex;
 use result::DemoResult;
 use story::Stage;
 use tail::Tails;
@@ -147,7 +151,7 @@ fn play(
     talk.end("loaded, all the same");
     cancel.check()?;
     talk.begin("Three agents");
-    let mut agents = Agents::start(&program, folder)?;
+    let mut agents = Agents::start(program.clone(), folder)?;
     agents.ready(cancel)?;
     talk.agents(&agents.ids());
     let tails = Arc::new(Mutex::new(Tails::open(folder)?));
@@ -176,6 +180,30 @@ struct Processes {
 impl Fleet for Processes {
     fn pass(&mut self, tick: &mut dyn FnMut()) -> Result<PassOutcome> {
         self.command_line.pass(tick)
+    }
+
+    fn undo(&mut self, run: &str) -> Result<UndoOutcome> {
+        self.command_line.undo(run)
+    }
+
+    fn approve(&mut self, run: &str, deletes: u64) -> Result<ApproveOutcome> {
+        self.command_line.approve(run, deletes)
+    }
+
+    fn stop(&mut self, node: NodeIndex) -> Result<()> {
+        self.agents.stop(node, &self.command_line.cancel)
+    }
+
+    fn start(&mut self, node: NodeIndex) -> Result<()> {
+        self.agents.start_again(node, &self.command_line.cancel)
+    }
+
+    fn held(&mut self) -> Result<Vec<HeldReplica>> {
+        self.command_line.held()
+    }
+
+    fn resync(&mut self, node: NodeIndex) -> Result<ResyncOutcome> {
+        self.command_line.resync(node)
     }
 
     fn ended(&mut self) -> Result<Option<String>> {

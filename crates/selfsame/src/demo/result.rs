@@ -1,7 +1,10 @@
 //! The demo's result: what tools read, and what makes it a success.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use super::acts::{Resynced, Undone};
 use super::compare::FileComparison;
 use super::injections::Injection;
 use super::judge::Judgement;
@@ -35,6 +38,8 @@ pub(super) struct DemoResult {
     pub(super) detected: ByKind,
     /// Of those, repaired.
     pub(super) healed: ByKind,
+    /// By kind, what the fleet took for the cause: of each row that it repaired.
+    pub(super) causes: BTreeMap<Kind, BTreeMap<String, u64>>,
     /// Rows that the fleet wrote or deleted.
     pub(super) repaired: u64,
     /// Of those, without an injection or another reason.
@@ -49,8 +54,14 @@ pub(super) struct DemoResult {
     pub(super) echoes_seen: u64,
     /// Whether consumers with the filter saw each client write once, and nothing else.
     pub(super) echoes_filtered: bool,
-    /// Whether each file is the writer's ledger, and the last pass says so too.
+    /// Whether each file is the writer's ledger, and the last passes say so too.
     pub(super) converged: bool,
+    /// How a run was undone, and approved after all. `null` if there was none to undo.
+    pub(super) undone: Option<Undone>,
+    /// The pass after all of it. It is not one of `passes`.
+    pub(super) last_pass: Option<PassLine>,
+    /// How a replica was restored from an old copy, and took the others' word.
+    pub(super) resynced: Option<Resynced>,
     /// Each file beside the ledger.
     pub(super) files: Vec<FileComparison>,
     /// The passes, in order.
@@ -95,19 +106,25 @@ pub(super) struct Evidence<'a> {
     pub(super) complaints: Vec<String>,
     /// Damage that was never done.
     pub(super) planned: usize,
+    /// What was not as it should be when a run was undone, and a file restored.
+    pub(super) acts: &'a [String],
+    /// The pass after both, if they were done.
+    pub(super) last: Option<&'a PassLine>,
     /// An agent that ended by itself.
     pub(super) ended: Option<String>,
 }
 
 impl Evidence<'_> {
-    /// Whether the last pass says that all is the same.
+    /// Whether the last pass over the damage says that all is the same.
     fn says_in_sync(&self) -> bool {
         self.passes.last().is_some_and(|pass| pass.verdict == "in_sync")
     }
 
     /// Whether each file is the ledger, and the fleet says so.
     pub(super) fn converged(&self) -> bool {
-        self.says_in_sync() && self.files.iter().all(FileComparison::is_equal)
+        self.says_in_sync()
+            && self.last.is_some_and(|pass| pass.verdict == "in_sync")
+            && self.files.iter().all(FileComparison::is_equal)
     }
 
     /// Everything that is not as it should be.
@@ -128,6 +145,13 @@ impl Evidence<'_> {
             let verdict = self.passes.last().map_or("nothing", |pass| pass.verdict.as_str());
             failures.push(format!("the last pass says `{verdict}`, not `in_sync`"));
         }
+        failures.extend_from_slice(self.acts);
+        if self.last.is_none() {
+            failures.push(
+                "nothing was undone and nothing restored, for the replicas were not what the clients wrote"
+                    .to_owned(),
+            );
+        }
         self.injection_failures(&mut failures);
         self.journal_failures(&mut failures);
         failures
@@ -145,6 +169,15 @@ impl Evidence<'_> {
             }
             if overtaken * 2 > injected {
                 failures.push(format!("{overtaken} of {injected} of kind `{}` were overtaken", kind.title()));
+            }
+        }
+        for (kind, causes) in &judgement.causes {
+            for (cause, rows) in causes.iter().filter(|(cause, _)| !kind.causes().contains(&cause.as_str())) {
+                failures.push(format!(
+                    "{rows} repairs of kind `{}` name `{cause}` as the cause, not `{}`",
+                    kind.title(),
+                    kind.causes().join("` or `")
+                ));
             }
         }
         let mut keys: Vec<&str> = self.injections.iter().map(|injection| &*injection.key).collect();

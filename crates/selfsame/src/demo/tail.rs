@@ -53,6 +53,12 @@ impl Tails {
         self.filtered.iter_mut().chain(&mut self.unfiltered).try_for_each(Consumer::follow)
     }
 
+    /// Closes the files, so that one of them can be replaced.
+    pub(super) fn close(&mut self) {
+        self.filtered.clear();
+        self.unfiltered.clear();
+    }
+
     /// Repairs that consumers without the filter have seen.
     pub(super) fn repairs(&self) -> RepairCounts {
         let mut counts = RepairCounts::new();

@@ -96,7 +96,7 @@ impl Talk {
     /// What is about to happen.
     pub(super) fn header(&mut self, documents: &Documents, seed: u64, settle: Duration) {
         let style = self.style;
-        self.line(&style.bold("Selfsame: three replicas, seven kinds of damage"));
+        self.line(&style.bold(&format!("Selfsame: three replicas, {} kinds of damage", Kind::ALL.len())));
         self.line("");
         self.line(&format!("  {} documents: {}", thousands(documents.all.len() as u64), documents.source));
         if documents.copies > 0 {
@@ -106,9 +106,9 @@ impl Talk {
         self.line("  three SQLite files, and beside each an agent: a process of its own, gRPC between them");
         self.line("  clients write every change to all three files, and never stop while we look");
         self.line("");
-        self.line("  Then we damage single documents on single nodes, in seven ways:");
+        self.line("  Then we damage single documents, each on one or two nodes, in these ways:");
         for kind in Kind::ALL {
-            self.line(&format!("    {:<18} {}", kind.title(), style.dim(kind.story())));
+            self.line(&format!("    {:<22} {}", kind.title(), style.dim(kind.story())));
         }
         self.line("");
         self.line(
@@ -180,6 +180,18 @@ impl Talk {
         self.line("");
     }
 
+    /// A person begins to act.
+    pub(super) fn scene(&mut self, text: &str) {
+        self.line("");
+        self.line(text);
+        self.line("");
+    }
+
+    /// Something that stands below a step.
+    pub(super) fn remark(&mut self, text: &str) {
+        self.line(&format!("    {text}"));
+    }
+
     /// A pass is done.
     pub(super) fn end_pass(&mut self, summary: &PassSummary) {
         let mut parts = vec![summary.verdict.replace('_', " ")];
@@ -235,6 +247,21 @@ pub(super) fn text(result: &DemoResult, style: Style) -> String {
         lines.push(format!(
             "  Besides the damage: {} repairs deleted documents that had expired, {} finished a client's slow write.",
             result.expired, result.under_way
+        ));
+    }
+    if let Some(undone) = &result.undone {
+        lines.push(format!(
+            "  Undone and put back: {} repairs of one run; {} keys held by the next; {} approved and made again.",
+            undone.repaired, undone.held, undone.approved
+        ));
+    }
+    if let Some(resynced) = &result.resynced {
+        lines.push(format!(
+            "  Restored from a copy {} s old, held, and resynced: {}, with {} copied to it and {} deleted.",
+            resynced.age_ms / 1000,
+            resynced.node,
+            thousands(resynced.copies),
+            thousands(resynced.deletes)
         ));
     }
     let seconds = result.duration_ms as f64 / 1000.0;

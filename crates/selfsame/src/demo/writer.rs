@@ -1,8 +1,9 @@
 //! The application: a client that writes every document to all three nodes, one after the other, and keeps a
 //! ledger of what was acknowledged. It never reads a node to decide what to write.
 //!
-//! Versions are microseconds that grow with every write, so that no two writes have the same. Documents that
-//! expire are swept by the application itself, some of them; what it does not sweep is left to lie there.
+//! Versions are microseconds that grow with every write, so that no two writes have the same, but for renewals that
+//! move nothing but the expiry. Documents that expire are swept by the application itself, some of them; what it does
+//! not sweep is left to lie there.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -21,20 +22,23 @@ use super::ledger::{Ledger, Row};
 /// Microseconds since 1970.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-const MILLIS: i64 = 1000;
+pub(super) const MILLIS: i64 = 1000;
 
 /// Of a thousand writes so many touch a document that was damaged before, create one, delete one, or create one
 /// that expires. The rest are updates. Guesses at an ordinary shop.
 const TOUCHES: u32 = 4;
 const INSERTS: u32 = 60;
 const DELETES: u32 = 40;
-const EXPIRING: u32 = 30;
+const EXPIRING: u32 = 45;
 
-/// Deletes stop when so few documents are left to write to.
-const CALM_MIN: usize = 400;
+/// Deletes stop when so few documents are left to write to. More than all damage takes.
+const CALM_MIN: usize = 600;
 
 /// Short-lived documents at the start, so that there are expired ones when the damage begins.
-const EARLY_EXPIRING: usize = 80;
+const EARLY_EXPIRING: usize = 150;
+
+/// Expired documents that the application has not got around to sweeping. Enough for a round.
+const LAPSED_MAX: usize = 10;
 
 /// What a client wrote to one node, in the order of its commits.
 pub(super) type Log = Vec<(Arc<str>, Operation)>;
@@ -55,6 +59,10 @@ pub(super) struct Writer {
     pub(super) injections: Vec<Injection>,
     /// Expired documents that were swept, each with an older row of its own that has expired as well.
     pub(super) swept: Vec<(Arc<str>, Row)>,
+    /// The same with an older row that never expires.
+    pub(super) swept_undated: Vec<(Arc<str>, Row)>,
+    /// Expired documents that lie everywhere still.
+    pub(super) lapsed: Vec<(Arc<str>, Row)>,
     /// The last expiry that each document with one ever had.
     pub(super) expiries: HashMap<Arc<str>, i64>,
     /// Keys of which a write took longer than `settle` to reach all nodes.
@@ -67,10 +75,27 @@ pub(super) struct Writer {
     timers: BinaryHeap<Reverse<(i64, Timer, Arc<str>)>>,
     /// The row before the renewal, of documents that were renewed.
     renewed: HashMap<Arc<str>, Row>,
+    /// The row before there was an expiry, of documents that got one later.
+    dated: HashMap<Arc<str>, Row>,
     early: usize,
     last_version: i64,
     edits: u64,
     created: u64,
+}
+
+/// What becomes of a document that expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It expires.
+    Plain,
+    /// It is renewed half-way.
+    Renewed,
+    /// It gets its expiry after it was written without one.
+    Dated,
+}
+
+impl Life {
+    const ALL: [Life; 3] = [Life::Plain, Life::Renewed, Life::Dated];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +143,8 @@ impl Writer {
             planned: VecDeque::new(),
             injections: Vec::new(),
             swept: Vec::new(),
+            swept_undated: Vec::new(),
+            lapsed: Vec::new(),
             expiries: HashMap::new(),
             slow: HashSet::new(),
             logs: Default::default(),
@@ -126,6 +153,7 @@ impl Writer {
             written: Arc::default(),
             timers: BinaryHeap::new(),
             renewed: HashMap::new(),
+            dated: HashMap::new(),
             early: EARLY_EXPIRING,
             last_version: version,
             edits: 0,
@@ -136,6 +164,16 @@ impl Writer {
     /// Counts acknowledged writes; grows while the writer works.
     pub(super) fn written(&self) -> Arc<AtomicU64> {
         self.written.clone()
+    }
+
+    /// Copies a node's file, whole and at one moment.
+    pub(super) fn back_up(&mut self, node: NodeIndex, path: &Path) -> Result<()> {
+        self.files[node.0].back_up(path)
+    }
+
+    /// Closes the files. Nothing can be written any more.
+    pub(super) fn close(&mut self) {
+        self.files.clear();
     }
 
     /// Now, by the writer's clock.
@@ -157,15 +195,15 @@ impl Writer {
         }
         if self.early > 0 {
             self.early -= 1;
-            return self.create_expiring(now, true);
+            return self.create_expiring(now, Life::ALL[self.early % Life::ALL.len()]);
         }
         match self.random.u32(0..1000) {
             die if die < TOUCHES => self.touch_damaged(),
             die if die < TOUCHES + INSERTS => self.create_document(None).map(drop),
             die if die < TOUCHES + INSERTS + DELETES && self.calm.len() > CALM_MIN => self.delete_one(),
             die if die < TOUCHES + INSERTS + DELETES + EXPIRING => {
-                let renew = self.random.bool();
-                self.create_expiring(now, renew)
+                let life = Life::ALL[self.random.usize(0..Life::ALL.len())];
+                self.create_expiring(now, life)
             }
             _ => self.update_one(),
         }
@@ -185,14 +223,15 @@ impl Writer {
     /// Creates a document on all nodes but `missing`; gives its key.
     pub(super) fn create_document(&mut self, missing: Option<NodeIndex>) -> Result<Arc<str>> {
         let (key, row) = self.new_document();
-        self.fan_out(&key, Some(row), missing)?;
+        self.fan_out(&key, Some(row), missing.as_slice())?;
         if missing.is_none() {
             self.calm.push(key.clone());
         }
         Ok(key)
     }
 
-    fn new_document(&mut self) -> (Arc<str>, Row) {
+    /// A new key, and its first row.
+    pub(super) fn new_document(&mut self) -> (Arc<str>, Row) {
         let key = loop {
             self.created += 1;
             let key: Arc<str> = format!("new-{}", self.created).into();
@@ -205,15 +244,21 @@ impl Writer {
         (key, row)
     }
 
-    /// A document that lives for a second or two, perhaps renewed half-way.
-    fn create_expiring(&mut self, now: i64, renew: bool) -> Result<()> {
+    /// A document that lives for a second or two.
+    fn create_expiring(&mut self, now: i64, life: Life) -> Result<()> {
         let (key, mut row) = self.new_document();
-        let lifetime = self.random.i64(400..1600) * MILLIS;
-        row.expires_at = Some(now + lifetime);
-        if renew {
-            self.timers.push(Reverse((now + lifetime / 2, Timer::Renew, key.clone())));
+        let expiry = now + self.random.i64(400..1600) * MILLIS;
+        match life {
+            Life::Plain => {}
+            Life::Renewed => self.timers.push(Reverse((now + (expiry - now) / 2, Timer::Renew, key.clone()))),
+            Life::Dated => {
+                self.dated.insert(key.clone(), row.clone());
+                self.everywhere(&key, Some(row))?;
+                row = self.next_row(&key);
+            }
         }
-        self.expire(&key, now + lifetime);
+        row.expires_at = Some(expiry);
+        self.expire(&key, expiry);
         self.everywhere(&key, Some(row))
     }
 
@@ -238,10 +283,14 @@ impl Writer {
                 self.everywhere(&key, Some(row))
             }
             Timer::Sweep if current.expired_at(now) => {
-                self.everywhere(&key, None)?;
-                if let Some(older) = self.renewed.remove(&key) {
-                    self.swept.push((key, older));
+                let (renewed, dated) = (self.renewed.remove(&key), self.dated.remove(&key));
+                if renewed.is_none() && dated.is_none() && self.lapsed.len() < LAPSED_MAX {
+                    self.lapsed.push((key, current));
+                    return Ok(());
                 }
+                self.everywhere(&key, None)?;
+                self.swept.extend(renewed.map(|older| (key.clone(), older)));
+                self.swept_undated.extend(dated.map(|older| (key, older)));
                 Ok(())
             }
             Timer::Sweep => Ok(()),
@@ -257,12 +306,12 @@ impl Writer {
             return self.update_one();
         }
         let index = touchable[self.random.usize(0..touchable.len())];
-        let Injection { key, node, .. } = self.injections[index].clone();
+        let key = self.injections[index].key.clone();
         let row = self.next_row(&key);
-        let found = self.fan_out(&key, Some(row), None)?;
+        let found = self.fan_out(&key, Some(row), &[])?;
         let injection = &mut self.injections[index];
-        // Only if the damage was still there has traffic healed it.
-        injection.overtaken |= found[node.0] == injection.damaged;
+        // Only if damage was still there has traffic healed it.
+        injection.overtaken |= injection.nodes.iter().any(|node| found[node.0] == injection.damaged);
         Ok(())
     }
 
@@ -283,20 +332,20 @@ impl Writer {
 
     /// Writes to all nodes.
     pub(super) fn everywhere(&mut self, key: &Arc<str>, row: Option<Row>) -> Result<()> {
-        self.fan_out(key, row, None).map(drop)
+        self.fan_out(key, row, &[]).map(drop)
     }
 
-    /// Writes to one node after the other, `missing` left out, and notes in the ledger that all acknowledged it.
+    /// Writes to one node after the other, those `missing` left out, and notes in the ledger that all acknowledged it.
     /// Gives what was there before, by node.
     pub(super) fn fan_out(
         &mut self,
         key: &Arc<str>,
         row: Option<Row>,
-        missing: Option<NodeIndex>,
+        missing: &[NodeIndex],
     ) -> Result<[Option<Row>; NODE_COUNT]> {
         let began = self.now();
         let mut before: [Option<Row>; NODE_COUNT] = Default::default();
-        for node in NodeIndex::all().filter(|node| Some(*node) != missing) {
+        for node in NodeIndex::all().filter(|node| !missing.contains(node)) {
             before[node.0] = self.write_one(node, key, row.as_ref())?;
         }
         self.acknowledge(key, row, began);
