@@ -373,7 +373,7 @@ Some(EpochRecorded::Superseded(highest)) => {
     Plant {
         name: "late-repair-applied",
         breaks: "an agent that stood still applies a repair long after its confirm",
-        file: "crates/selfsame-agent/src/local/agent.rs",
+        file: "crates/selfsame-agent/src/local/confirms.rs",
         find: "*epoch == claim.epoch && at.elapsed() > within",
         replace: "*epoch == claim.epoch && at.elapsed() > within * 1_000",
         test: fences("a_repair_that_arrives_long_after_its_confirm_is_refused"),
@@ -421,9 +421,9 @@ Some(EpochRecorded::Superseded(highest)) => {
     Plant {
         name: "applied-under-another-claim",
         breaks: "repairs that were planned under one claim are written under another",
-        file: "crates/selfsame-agent/src/local/agent.rs",
-        find: "self.may_apply(&request.claim, within)?;",
-        replace: "let _ = self.may_apply(&request.claim, within);",
+        file: "crates/selfsame-agent/src/local/repairing.rs",
+        find: "still()?;",
+        replace: "let _ = still();",
         test: fences("repairs_are_applied_under_exactly_the_claim_of_the_last_confirm"),
     },
     Plant {

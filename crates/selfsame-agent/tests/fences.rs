@@ -15,9 +15,10 @@ use selfsame_core::merkle::Depth;
 use selfsame_core::{Cause, Epoch, Key, RepairId, RunId, ShardId, ShardVerdict, UnknownReason};
 use selfsame_store::{Call, Fault, Store};
 use selfsame_wire::message::{
-    ApplyItem, ApplyRequest, Authority, Claim, DescendRequest, ElementsRequest, FetchRequest, KeysRequest,
-    ReadRequest, Replica, RootsRequest,
+    ApplyItem, ApplyOutcome, ApplyRequest, Authority, Claim, DescendRequest, ElementsRequest, FetchRequest,
+    KeysRequest, ReadRequest, Replica, RootsRequest,
 };
+use tokio::sync::oneshot;
 use world::{World, collection_settings, filled, filled_with, nodes, row};
 
 /// A claim of the key's shard, far above what passes have claimed.
@@ -47,7 +48,7 @@ async fn read(agent: &LocalAgent, claim: &Claim, conclude: bool) -> Result<(), P
 }
 
 /// A repair of key 1 on the first node whose condition holds.
-async fn apply(world: &World, claim: &Claim, number: u8) -> Result<(), PeerError> {
+async fn repair(world: &World, claim: &Claim, number: u8) -> ApplyRequest {
     let [node, ..] = nodes();
     let key = Key::integer(1);
     let stored = world.stores[0].read(std::slice::from_ref(&key)).await.unwrap();
@@ -58,9 +59,31 @@ async fn apply(world: &World, claim: &Claim, number: u8) -> Result<(), PeerError
         row: Some(row(1, 200, r#"{"name":"repaired"}"#)),
         cause: Cause::MissedUpdate,
     };
-    let request =
-        ApplyRequest { claim: claim.clone(), node, authority: Authority::Automatic, items: vec![item] };
+    ApplyRequest { claim: claim.clone(), node, authority: Authority::Automatic, items: vec![item] }
+}
+
+async fn apply(world: &World, claim: &Claim, number: u8) -> Result<(), PeerError> {
+    let request = repair(world, claim, number).await;
     world.agents[0].apply(request).await.map(|_| ())
+}
+
+/// What a batch is answered that waits for its turn behind another, which the store makes wait while `meanwhile` happens.
+async fn apply_late(
+    world: &World,
+    claim: &Claim,
+    meanwhile: impl Future<Output = ()> + Send + 'static,
+) -> Result<Vec<ApplyOutcome>, PeerError> {
+    read(&world.agents[0], claim, true).await.unwrap();
+    let (agent, late) = (world.agents[0].clone(), repair(world, claim, 2).await);
+    let (answer, answered) = oneshot::channel();
+    world.meanwhile(0, Call::Apply, async move {
+        tokio::spawn(async move { answer.send(agent.apply(late).await) });
+        // It comes as far as it can.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        meanwhile.await;
+    });
+    apply(world, claim, 1).await.unwrap();
+    answered.await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,6 +161,32 @@ async fn repairs_are_applied_under_exactly_the_claim_of_the_last_confirm() {
     assert_eq!(world.stores[0].row(&Key::integer(1)), Some(row(1, 200, r#"{"name":"repaired"}"#)));
     let other = Claim { shard: ShardId((next.shard.0 + 1) % 4), ..next };
     assert!(apply(&world, &other, 5).await.is_err(), "another shard's confirm");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_waited_too_long_for_its_turn_is_not_written() {
+    let world = filled(20);
+    let late = apply_late(&world, &claim(&world, 1, "b"), tokio::time::sleep(Duration::from_secs(30))).await;
+    assert!(matches!(late, Err(PeerError::Refused(_))), "{late:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_waits_for_its_turn_is_not_written_to_a_replica_that_is_held_meanwhile() {
+    let world = filled(20);
+    world.pass().await;
+    let copy = world.stores[0].backup();
+    world.pass().await;
+    let claim = claim(&world, 1, "b");
+    let (agent, replica, store) =
+        (world.agents[0].clone(), world.replicas[0].clone(), world.stores[0].clone());
+    let roots = roots_request(&claim);
+    let late = apply_late(&world, &claim, async move {
+        store.restore(&copy);
+        agent.roots(roots).await.unwrap();
+        assert!(replica.held().is_some(), "nothing was held: the test shows nothing");
+    })
+    .await;
+    assert!(matches!(late, Err(PeerError::Unknown(UnknownReason::Held))), "{late:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use selfsame_core::merkle::NodeHash;
 use selfsame_core::{AgentName, CollectionName, Epoch, Key, KeyPrefix, NodeName, ShardId, UnknownReason};
 use selfsame_index::Index;
@@ -17,9 +16,10 @@ use selfsame_wire::message::{
     LedgerRequest, NodeRoots, PinRequest, ReadReply, ReadRequest, Replica, Root, RootsRequest, ScanRequest,
     ScanState, Share, StartRequest,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::comparisons::Comparisons;
+use super::confirms::Confirms;
 use super::repairing::Warrant;
 use super::replica::{Conclude, LocalReplica};
 use super::voter::{Voter, Ward};
@@ -66,9 +66,7 @@ pub trait Starter: Send + Sync {
 /// This agent, as its peers and itself see it.
 pub struct LocalAgent {
     parts: LocalAgentParts,
-    /// The epoch of the last confirm of each shard, and when that was: repairs are applied under exactly this one, and
-    /// soon.
-    confirmed: Mutex<HashMap<(CollectionName, ShardId), (Epoch, Instant)>>,
+    confirms: Arc<Confirms>,
     voter: Voter,
     comparisons: Comparisons,
 }
@@ -77,12 +75,7 @@ impl LocalAgent {
     /// Puts an agent together.
     pub fn new(parts: LocalAgentParts) -> Arc<LocalAgent> {
         let voter = Voter::new(parts.journal.clone(), parts.wards.clone());
-        Arc::new(LocalAgent {
-            parts,
-            confirmed: Mutex::default(),
-            voter,
-            comparisons: Comparisons::default(),
-        })
+        Arc::new(LocalAgent { parts, confirms: Arc::default(), voter, comparisons: Comparisons::default() })
     }
 
     /// Tells it who is live; once.
@@ -154,19 +147,6 @@ impl LocalAgent {
             blocking(move || replica.raise_horizons(&told)).await?;
         }
         Ok(())
-    }
-
-    /// What was planned before this request must not be written under another claim than the last confirm's.
-    fn may_apply(&self, claim: &Claim, within: Duration) -> Result<(), PeerError> {
-        match self.confirmed.lock().get(&(claim.collection.clone(), claim.shard)) {
-            // An agent that stood still for a while must not go on as if nothing had happened meanwhile.
-            Some((epoch, at)) if *epoch == claim.epoch && at.elapsed() > within => {
-                Err(PeerError::Refused("too long since these rows were read".to_owned()))
-            }
-            Some((epoch, _)) if *epoch == claim.epoch => Ok(()),
-            Some((epoch, _)) => Err(PeerError::Fenced(epoch.clone())),
-            None => Err(PeerError::Refused("no confirm under this epoch".to_owned())),
-        }
     }
 }
 
@@ -307,8 +287,7 @@ impl Peer for LocalAgent {
         let observations = replica.observe(request.keys.clone(), conclude).await?;
         let seen = replica.with_pins(&request.keys, observations).await?;
         if request.conclude {
-            let place = (request.claim.collection, request.claim.shard);
-            self.confirmed.lock().insert(place, (request.claim.epoch, Instant::now()));
+            self.confirms.note(request.claim);
         }
         Ok(seen)
     }
@@ -334,15 +313,14 @@ impl Peer for LocalAgent {
     async fn apply(&self, request: ApplyRequest) -> Result<Vec<ApplyOutcome>, PeerError> {
         self.fence(&request.claim).await?;
         let replica = self.replica(&request.claim.collection, &request.node)?;
-        let within = replica.parts.collection.apply_within + UNDER_WAY_FOR;
-        self.may_apply(&request.claim, within)?;
         if replica.parts.collection.repair == RepairMode::Off {
             return Err(PeerError::Refused("repair is off".to_owned()));
         }
-        replica.refuse_writes_if_held()?;
         let approved = matches!(request.authority, Authority::Approved(_));
-        let warrant = Warrant { run: request.claim.run, epoch: request.claim.epoch, approved };
-        replica.repair(warrant, request.items).await
+        let warrant = Warrant { run: request.claim.run, epoch: request.claim.epoch.clone(), approved };
+        let within = replica.parts.collection.apply_within + UNDER_WAY_FOR;
+        let confirms = self.confirms.clone();
+        replica.repair(warrant, request.items, move || confirms.may_apply(&request.claim, within)).await
     }
 
     async fn pin(&self, request: PinRequest) -> Result<(), PeerError> {

@@ -4,6 +4,7 @@ mod admission;
 mod agent;
 mod cached;
 mod comparisons;
+mod confirms;
 mod export;
 mod feed;
 mod holding;

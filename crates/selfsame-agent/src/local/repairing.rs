@@ -62,13 +62,17 @@ pub(super) struct Ended {
 }
 
 impl LocalReplica {
-    /// Applies a batch, one outcome for each item.
+    /// Applies a batch, one outcome for each item. A batch may wait long for its turn to write, behind others or a store
+    /// that is slow: what must hold when it is written, and `still` says besides, is asked only then.
     pub(super) async fn repair(
         self: &Arc<Self>,
         warrant: Warrant,
         items: Vec<ApplyItem>,
+        still: impl FnOnce() -> Result<(), PeerError> + Send + 'static,
     ) -> Result<Vec<ApplyOutcome>, PeerError> {
         self.alone(async move |this| {
+            still()?;
+            this.refuse_writes_if_held()?;
             this.refuse_if_paused().await?;
             this.repair_alone(warrant, items).await
         })

@@ -8,6 +8,7 @@ pub mod faulty;
 mod mangling;
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Starter for NoStarter {
 }
 
 /// What a client does while a store is being asked, once.
-type Interruption = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+type Interruption = Arc<Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>>;
 
 pub struct World {
     interruptions: Vec<Interruption>,
@@ -195,7 +196,7 @@ impl World {
                 Box::pin(async move {
                     let interrupt = waiting.lock().take();
                     if let Some(interrupt) = interrupt {
-                        interrupt();
+                        interrupt.await;
                         // Whoever it concerns may act before the store goes on.
                         tokio::task::yield_now().await;
                     }
@@ -274,14 +275,19 @@ impl World {
 
     /// A client does something just before the store at this place answers its next call of that kind.
     pub fn interrupt(&self, store: usize, call: Call, client: impl FnOnce() + Send + 'static) {
-        *self.interruptions[store].lock() = Some(Box::new(client));
+        self.meanwhile(store, call, async move { client() });
+    }
+
+    /// As [`World::interrupt`], for what takes a while; the store answers when it is over.
+    pub fn meanwhile(&self, store: usize, call: Call, happens: impl Future<Output = ()> + Send + 'static) {
+        *self.interruptions[store].lock() = Some(Box::pin(happens));
         self.faults[store].push(call, Some(Fault::Delay));
     }
 
     /// Something happens after the store at this place has answered its next call of that kind, and before anybody hears
     /// of the answer.
     pub fn interrupt_answer(&self, store: usize, call: Call, happens: impl FnOnce() + Send + 'static) {
-        *self.interruptions[store].lock() = Some(Box::new(happens));
+        *self.interruptions[store].lock() = Some(Box::pin(async move { happens() }));
         self.faults[store].push(call, Some(Fault::DelayAnswer));
     }
 
