@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     Cell, Document, Entry, Fingerprinter, Key, KeyPart, Row, ShardCount, Unreadable, UnreadableReason, Value,
-    Version, VersionKind, WallMicros, render_json,
+    Version, VersionKind, WallMicros, parse_json, render_json,
 };
 
 /// Fields whose names start so belong to Selfsame and are never content.
@@ -26,6 +26,30 @@ pub enum Unit {
     Rfc3339,
     /// A whole number that grows with each write; for versions only.
     Counter,
+}
+
+impl Unit {
+    /// The microseconds (or the count) that somebody means who types what a document would hold.
+    pub fn typed(self, text: &str) -> Option<i64> {
+        let value = match self {
+            Unit::Rfc3339 => Value::Text(text.to_owned()),
+            Unit::Seconds | Unit::Millis | Unit::Micros | Unit::Counter => {
+                parse_json(text.as_bytes()).ok()?
+            }
+        };
+        instant(&value, self).ok().flatten()
+    }
+
+    /// What a field in this unit holds.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Unit::Seconds => "a number of seconds since 1970",
+            Unit::Millis => "a number of milliseconds since 1970",
+            Unit::Micros => "a number of microseconds since 1970",
+            Unit::Rfc3339 => "an RFC 3339 time such as 2026-01-31T12:00:00Z",
+            Unit::Counter => "a whole number",
+        }
+    }
 }
 
 /// A field and the unit of the time (or count) that it holds.
@@ -200,7 +224,7 @@ impl Mapping {
             }
             None => return Err(UnreadableReason::MissingField(field.clone())),
         };
-        match crate::parse_json(text) {
+        match parse_json(text) {
             Ok(object @ Value::Object(_)) => Ok(Some(object)),
             Ok(_) => Err(UnreadableReason::NotAnObject(field.clone())),
             Err(error) => Err(UnreadableReason::Json { field: field.clone(), error }),
@@ -314,7 +338,7 @@ fn cell_value(name: &str, cell: &Cell) -> Result<Value, UnreadableReason> {
 
 fn body_members(cell: &Cell) -> Result<Vec<(String, Value)>, ()> {
     let (Cell::Text(text) | Cell::Json(text)) = cell else { return Err(()) };
-    match crate::parse_json(text.as_bytes()) {
+    match parse_json(text.as_bytes()) {
         Ok(Value::Object(members)) => Ok(members),
         _ => Err(()),
     }
@@ -403,6 +427,22 @@ mod tests {
             mapping(spec()).document(keyless, "").unwrap_err().reason,
             UnreadableReason::Key("id".into())
         );
+    }
+
+    #[test]
+    fn a_typed_version_is_what_a_document_would_hold() {
+        assert_eq!(Unit::Millis.typed("1700000000000"), Some(1_700_000_000_000_000));
+        assert_eq!(Unit::Seconds.typed("1.5"), Some(1_500_000));
+        assert_eq!(Unit::Counter.typed("7"), Some(7));
+        assert_eq!(Unit::Rfc3339.typed("1970-01-01T00:00:01Z"), Some(1_000_000));
+        for (unit, text) in [
+            (Unit::Millis, "yesterday"),
+            (Unit::Millis, "null"),
+            (Unit::Counter, "1.5"),
+            (Unit::Rfc3339, "7"),
+        ] {
+            assert_eq!(unit.typed(text), None, "{text}");
+        }
     }
 
     #[test]

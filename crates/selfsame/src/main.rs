@@ -53,6 +53,8 @@ enum Command {
     Undo(command::undo::UndoArgs),
     /// Erase what the agents' journals hold of one document
     Forget(command::forget::ForgetArgs),
+    /// Tell the agents what the application deleted
+    Notice(command::notice::NoticeArgs),
     /// Start no more repairs
     Pause(command::pause::PauseArgs),
     /// End a pause
@@ -111,6 +113,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Drop(args) => runtime()?.block_on(command::plans::drop(args)),
         Command::Undo(args) => runtime()?.block_on(command::undo::run(args)),
         Command::Forget(args) => runtime()?.block_on(command::forget::run(args)),
+        Command::Notice(args) => runtime()?.block_on(command::notice::run(args)),
         Command::Pause(args) => runtime()?.block_on(command::pause::pause(args)),
         Command::Resume(args) => runtime()?.block_on(command::pause::resume(args)),
         Command::Resync(args) => runtime()?.block_on(command::resync::run(args)),

@@ -102,8 +102,8 @@ pub(super) struct Seen<'a> {
     pub(super) before: Option<&'a Tombstone>,
     /// The row that the last repair left behind.
     pub(super) repaired: Option<RowDigest>,
-    /// What the index held of a key that the read finds gone, where that is to be concluded.
-    pub(super) gone: Option<&'a Entry>,
+    /// What it is evidence of if the read finds the key gone, where something is to be concluded from that.
+    pub(super) gone: Option<Evidence>,
 }
 
 impl Seen<'_> {
@@ -120,7 +120,7 @@ impl Seen<'_> {
                 inserted.then_some(LedgerStep::Inserted(self.key_digest, version))
             }
             Read::Marked(document) => self.gone_by(Evidence::Mark(document.entry.version), moment),
-            Read::Absent => self.gone_by(Evidence::Vanished(last_seen(self.gone?)), moment),
+            Read::Absent => self.gone_by(self.gone?, moment),
             Read::Unreadable(_) => None,
         }
     }

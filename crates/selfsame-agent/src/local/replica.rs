@@ -69,13 +69,13 @@ pub struct LocalReplica {
 }
 
 /// What a store said of some keys, in their order.
-struct FreshReads {
+pub(super) struct FreshReads {
     /// Taken before the read began.
-    stamp: Stamp,
-    digests: Vec<KeyDigest>,
+    pub(super) stamp: Stamp,
+    pub(super) digests: Vec<KeyDigest>,
     /// What the ledger remembered before the read began.
-    remembered: Vec<Option<Tombstone>>,
-    reads: Vec<Read>,
+    pub(super) remembered: Vec<Option<Tombstone>>,
+    pub(super) reads: Vec<Read>,
 }
 
 impl LocalReplica {
@@ -142,16 +142,10 @@ impl LocalReplica {
         keys: Vec<Key>,
         conclude: Conclude,
     ) -> Result<Vec<Observation>, PeerError> {
-        if conclude != Conclude::Nothing {
-            // What a write of our own took, without having said so yet, must not be taken for a client's deletion.
-            self.settle_intents().await?;
-        }
-        let fresh = self.read_fresh(&keys).await?;
-        if conclude != Conclude::Nothing {
-            self.catch_up().await?;
-            // After the read: what a restore took is not what clients deleted.
-            self.recognise_store().await?;
-        }
+        let fresh = match conclude {
+            Conclude::Nothing => self.read_fresh(&keys).await?,
+            Conclude::Gone | Conclude::Counted => self.read_to_conclude(&keys).await?,
+        };
         let this = self.clone();
         blocking(move || this.learn(&keys, fresh, conclude)).await
     }
@@ -161,6 +155,17 @@ impl LocalReplica {
         let fresh = self.read_fresh(&keys).await?;
         let this = self.clone();
         blocking(move || this.learn(&keys, fresh, Conclude::Nothing)).await.map(|_| ())
+    }
+
+    /// As [`LocalReplica::read_fresh`], for somebody who concludes from what is gone.
+    pub(super) async fn read_to_conclude(self: &Arc<Self>, keys: &[Key]) -> Result<FreshReads, PeerError> {
+        // What a write of our own took, without having said so yet, must not be taken for a client's deletion.
+        self.settle_intents().await?;
+        let fresh = self.read_fresh(keys).await?;
+        self.catch_up().await?;
+        // After the read: what a restore took is not what clients deleted.
+        self.recognise_store().await?;
+        Ok(fresh)
     }
 
     /// Reads keys from the store, and notes beforehand how things stand: what is learned of a read is of then.
@@ -218,7 +223,10 @@ impl LocalReplica {
                 memory: remembered[index].as_ref(),
                 before: before[index].as_ref(),
                 repaired: repaired[index],
-                gone: gone.get(&digests[index]).filter(|_| conclude),
+                gone: gone
+                    .get(&digests[index])
+                    .filter(|_| conclude)
+                    .map(|entry| Evidence::Vanished(last_seen(entry))),
             })
             .collect();
         let changed = self.take_in(&seen)?;
@@ -247,7 +255,11 @@ impl LocalReplica {
 
     /// Lets the index forget keys that the ledger remembers as gone by now: in this order, so that a crash between
     /// leaves them to be concluded again. Blocking.
-    fn forget_gone(&self, stamp: Stamp, gone: &HashMap<KeyDigest, Entry>) -> Result<(), PeerError> {
+    pub(super) fn forget_gone(
+        &self,
+        stamp: Stamp,
+        gone: &HashMap<KeyDigest, Entry>,
+    ) -> Result<(), PeerError> {
         if gone.is_empty() {
             return Ok(());
         }
@@ -280,7 +292,7 @@ pub(super) fn reason_of(error: &StoreError) -> UnknownReason {
     }
 }
 
-fn fresh(key: &Key, read: &Read) -> Fresh {
+pub(super) fn fresh(key: &Key, read: &Read) -> Fresh {
     match read {
         Read::Live(document) => Fresh::Live(document.entry.clone()),
         Read::Marked(_) => Fresh::Marked,

@@ -9,6 +9,7 @@ mod history;
 mod holding;
 mod keys;
 mod lookup;
+mod notices;
 mod plan_parts;
 mod plans;
 mod purging;
@@ -167,6 +168,11 @@ impl Operator for OperatorService {
     async fn forget(&self, request: Request<v1::ForgetRequest>) -> Result<Response<v1::ForgetReply>, Status> {
         let forwarded = self.is_forwarded(&request)?;
         self.forget_key(request.into_inner(), forwarded).await.map(Response::new)
+    }
+
+    async fn notice(&self, request: Request<v1::NoticeRequest>) -> Result<Response<v1::NoticeReply>, Status> {
+        let forwarded = self.is_forwarded(&request)?;
+        self.note_deletions(request.into_inner(), forwarded).await.map(Response::new)
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseReply>, Status> {

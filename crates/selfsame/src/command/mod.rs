@@ -8,6 +8,7 @@ pub(crate) mod consent;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod forget;
+pub(crate) mod notice;
 pub(crate) mod pause;
 pub(crate) mod plans;
 pub(crate) mod resync;
