@@ -23,6 +23,7 @@ pub(crate) fn of_collection(collection: &CollectionSettings) -> Vec<u8> {
         repair: _,
         first_pass: _,
         settle: _,
+        sweep_keys_max: _,
         coverage_max: _,
         brakes: _,
         confirm_keys_max: _,

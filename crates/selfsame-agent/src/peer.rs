@@ -5,8 +5,9 @@ use selfsame_core::{AgentName, Epoch, Key, UnknownReason};
 use selfsame_core::{NodeName, merkle::NodeHash};
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Ballot, BallotRequest, CompleteRequest, DescendRequest, ElementsReply,
-    ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerReply, LedgerRequest, NodeRoots,
-    PinRequest, ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
+    ElementsRequest, ExpiredRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerReply,
+    LedgerRequest, NodeRoots, PinRequest, ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState,
+    Share, StartRequest,
 };
 
 /// One agent. Every call has a deadline and may be dropped; dropping [`Peer::apply`] leaves it to the target's
@@ -42,6 +43,9 @@ pub trait Peer: Send + Sync {
 
     /// The keys that the replica's index has under the prefixes.
     async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError>;
+
+    /// Keys whose documents have expired, by the replica's index.
+    async fn expired(&self, request: ExpiredRequest) -> Result<Vec<Key>, PeerError>;
 
     /// What a replica's ledger remembers for certain, or is to remember from now on.
     async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError>;

@@ -73,6 +73,8 @@ pub struct CollectionSettings {
     pub tombstone_retention: Duration,
     /// Whether the store's change feed is read for deletions, where it has one.
     pub feed: bool,
+    /// How many documents that have expired on all replicas alike one run deletes from a shard; `None`: none.
+    pub sweep_keys_max: Option<u32>,
     /// Limits beyond which repairs become a plan.
     pub brakes: BrakeSettings,
     /// Limits of what is asked of each store.

@@ -1,6 +1,6 @@
 //! Who made a change, by its origin marker, and what a consumer does about repairs.
 
-use selfsame_core::OriginMarker;
+use selfsame_core::{Cause, OriginMarker};
 
 /// A repair that comes back through a change stream.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,8 @@ pub enum EchoPolicy {
     /// Leave them out: for a consumer that follows *all* replicas, and so has had the client's own write from
     /// another of them.
     Suppress,
+    /// As `Suppress`, but take what the sweeper deleted: those documents expired, and no client has deleted them.
+    KeepSwept,
     /// Take them as the changes that the replica missed: for a consumer that follows one replica and would
     /// otherwise never hear of them. [`OriginMarker::cause`] says why the replica lacked it.
     Keep,
@@ -51,7 +53,11 @@ impl EchoPolicy {
     pub fn delivers(self, origin: &Origin) -> bool {
         match origin {
             Origin::Client | Origin::Unknown(_) => true,
-            Origin::Repair(_) => self == EchoPolicy::Keep,
+            Origin::Repair(marker) => match self {
+                EchoPolicy::Suppress => false,
+                EchoPolicy::KeepSwept => marker.cause == Cause::Swept,
+                EchoPolicy::Keep => true,
+            },
         }
     }
 }
@@ -59,7 +65,7 @@ impl EchoPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use selfsame_core::{Cause, RepairId, RunId};
+    use selfsame_core::{RepairId, RunId};
 
     fn marker(cause: Cause) -> OriginMarker {
         OriginMarker {
@@ -89,7 +95,11 @@ mod tests {
         let repair = Origin::Repair(marker(Cause::MissedInsert));
         assert!(!EchoPolicy::Suppress.delivers(&repair));
         assert!(EchoPolicy::Keep.delivers(&repair));
-        for policy in [EchoPolicy::Suppress, EchoPolicy::Keep] {
+        let swept = Origin::Repair(marker(Cause::Swept));
+        assert!(!EchoPolicy::Suppress.delivers(&swept));
+        assert!(!EchoPolicy::KeepSwept.delivers(&repair));
+        assert!(EchoPolicy::KeepSwept.delivers(&swept) && EchoPolicy::Keep.delivers(&swept));
+        for policy in [EchoPolicy::Suppress, EchoPolicy::KeepSwept, EchoPolicy::Keep] {
             assert!(policy.delivers(&Origin::Client));
             assert!(policy.delivers(&Origin::Unknown("selfsame/2".into())));
         }

@@ -26,13 +26,15 @@ pub enum Cause {
     Lagging,
     /// A key that was deleted is there again.
     Recreated,
+    /// Nothing differed: a document that had expired was deleted from all replicas alike.
+    Swept,
     /// The evidence does not tell.
     Unknown,
 }
 
 impl Cause {
     /// All causes, for closed label sets.
-    pub const ALL: [Cause; 10] = [
+    pub const ALL: [Cause; 11] = [
         Cause::MissedInsert,
         Cause::MissedUpdate,
         Cause::MissedDelete,
@@ -42,6 +44,7 @@ impl Cause {
         Cause::Restored,
         Cause::Lagging,
         Cause::Recreated,
+        Cause::Swept,
         Cause::Unknown,
     ];
 
@@ -57,6 +60,7 @@ impl Cause {
             Cause::Restored => "restored",
             Cause::Lagging => "lagging",
             Cause::Recreated => "recreated",
+            Cause::Swept => "swept",
             Cause::Unknown => "unknown",
         }
     }

@@ -151,6 +151,23 @@ impl Index {
         Ok(Entries { entries, cut })
     }
 
+    /// Up to `limit` keys of a shard whose documents have expired by an instant, in key-digest order. Cost: a pass over
+    /// the shard's rows, as far as the last of them.
+    pub fn expired(&self, shard: ShardId, by: WallMicros, limit: usize) -> Result<Vec<Key>, IndexError> {
+        let mut keys = Vec::new();
+        for row in self.current.rows(shard, ALL_PREFIXES) {
+            if keys.len() >= limit {
+                break;
+            }
+            if let Sight::Live(entry) = row?.1.sight
+                && entry.expiry.is_some_and(|expiry| expiry <= by)
+            {
+                keys.push(entry.key);
+            }
+        }
+        Ok(keys)
+    }
+
     /// The entry that the index holds of a key, and when the read began that saw it.
     pub fn entry(&self, key: &KeyDigest) -> Result<Option<(Stamp, Entry)>, IndexError> {
         let stored = self.current.store.value(&rows::row_key(key.shard(self.current.shards), key))?;

@@ -210,15 +210,16 @@ impl Journal {
     }
 
     /// How the divergences of a run divide among nodes and causes, with at most `samples_max` of their keys each.
-    /// What cannot be read is no divergence.
+    /// What cannot be read is no divergence, nor is what was swept.
     pub fn causes_of_run(&self, run: RunId, samples_max: usize) -> Result<Vec<CauseCount>, JournalError> {
         self.read(|connection| {
             let sql = "SELECT min(id) AS id, node, cause, count(DISTINCT key) AS keys FROM item
-                       WHERE run = ?1 AND outcome <> 'unreadable' GROUP BY node, cause ORDER BY node, cause";
+                       WHERE run = ?1 AND outcome <> 'unreadable' AND cause <> 'swept'
+                       GROUP BY node, cause ORDER BY node, cause";
             let mut counts = columns::list(connection, ITEM, sql, [run.as_bytes()], cause_count)?;
             for count in &mut counts {
                 let sql = "SELECT id, key FROM item WHERE run = ?1 AND node = ?2 AND cause = ?3
-                               AND outcome <> 'unreadable' ORDER BY id LIMIT ?4";
+                               AND outcome <> 'unreadable' AND cause <> 'swept' ORDER BY id LIMIT ?4";
                 let (node, cause) = (count.node.as_str(), count.cause.as_str());
                 let bound = params![run.as_bytes(), node, cause, limit(samples_max)];
                 count.samples = columns::list(connection, ITEM, sql, bound, |columns| {
@@ -239,7 +240,7 @@ impl Journal {
     ) -> Result<Vec<CauseCount>, JournalError> {
         self.read(|connection| {
             let sql = "SELECT min(id) AS id, node, cause, count(DISTINCT key) AS keys FROM item
-                       WHERE outcome <> 'unreadable' AND run IN
+                       WHERE outcome <> 'unreadable' AND cause <> 'swept' AND run IN
                            (SELECT run FROM run WHERE collection = ?1 AND started >= ?2
                             ORDER BY started DESC LIMIT ?3)
                        GROUP BY node, cause ORDER BY node, cause";

@@ -105,7 +105,8 @@ struct KeyOnNode<'a> {
 impl KeyOnNode<'_> {
     fn is_counted(&self, since: WallMicros) -> Result<bool, JournalError> {
         let sql = "SELECT 1 FROM intent WHERE collection = ?1 AND node = ?2 AND key_digest = ?3 AND at >= ?4
-                       AND approved = 0 AND (outcome IS NULL OR outcome IN ('applied', 'unknown'))";
+                       AND approved = 0 AND cause <> 'swept'
+                       AND (outcome IS NULL OR outcome IN ('applied', 'unknown'))";
         let mut statement = self.connection.prepare_cached(sql)?;
         Ok(statement.exists(params![self.collection.as_str(), self.node.as_str(), self.key.0, since.0])?)
     }

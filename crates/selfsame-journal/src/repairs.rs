@@ -267,7 +267,7 @@ impl Journal {
     }
 
     /// The writes to a replica whose intents are of `since` or later, for the brakes: those applied, and those
-    /// that may have been (open or unknown); not those that a person approved.
+    /// that may have been (open or unknown); not those that a person approved, nor what was swept.
     pub fn count_since(
         &self,
         collection: &CollectionName,
@@ -277,7 +277,7 @@ impl Journal {
         self.read(|connection| {
             let sql = "SELECT ?2 AS id, count(*) AS repairs, count(DISTINCT key_digest) AS keys,
                            count(*) FILTER (WHERE action = 'delete') AS deletes
-                       FROM intent WHERE collection = ?1 AND node = ?2 AND at >= ?3 AND approved = 0
+                       FROM intent WHERE collection = ?1 AND node = ?2 AND at >= ?3 AND approved = 0 AND cause <> 'swept'
                            AND (outcome IS NULL OR outcome IN ('applied', 'unknown'))";
             let bound = params![collection.as_str(), node.as_str(), since.0];
             let count = columns::first(connection, INTENT, sql, bound, |columns| {

@@ -2,7 +2,7 @@
 //!
 //! The applying agent keeps them, since it knows of every repair of its replicas, whoever owns the shard. A repair
 //! that was applied without approval lengthens its key's streak once for each run, in the transaction that records
-//! it; one that a person approved ends it. What a pass found equal is ended by [`Journal::end_streaks`].
+//! it, unless it was swept, which is no repair of a difference; one that a person approved ends it. What a pass found equal is ended by [`Journal::end_streaks`].
 
 use rusqlite::{Connection, Transaction, params};
 use selfsame_core::{CollectionName, KeyDigest, NodeName, RepairId, RunId};
@@ -82,7 +82,8 @@ pub(crate) fn before(
 /// Makes the streak of an intent's key follow that it was applied.
 pub(crate) fn follow(transaction: &Transaction<'_>, repair: RepairId) -> Result<(), JournalError> {
     let sql = "INSERT INTO repair_streak(collection, node, key_digest, run, in_a_row, at)
-                   SELECT collection, node, key_digest, run, 1, at FROM intent WHERE repair = ?1 AND approved = 0
+                   SELECT collection, node, key_digest, run, 1, at FROM intent
+                   WHERE repair = ?1 AND approved = 0 AND cause <> 'swept'
                ON CONFLICT(collection, node, key_digest) DO UPDATE SET
                    in_a_row = in_a_row + (run <> excluded.run), run = excluded.run, at = excluded.at";
     columns::run(transaction, sql, [repair.as_bytes()])?;

@@ -312,6 +312,17 @@ pub struct KeysRequest {
     pub prefixes: Vec<KeyPrefix>,
 }
 
+/// Asks for keys whose documents have expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiredRequest {
+    /// Where.
+    pub replica: Replica,
+    /// By this instant.
+    pub by: WallMicros,
+    /// No more keys than these. At most 10 000.
+    pub keys_max: u32,
+}
+
 /// Asks for a fresh read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadRequest {

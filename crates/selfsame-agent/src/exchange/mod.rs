@@ -11,6 +11,7 @@ mod reads;
 mod repairs;
 pub mod report;
 mod search;
+mod sweep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -164,6 +165,7 @@ impl Exchange {
         let joined = self.join_ledgers(claim, &heard, purge).await;
         report.horizon = purge.horizon(joined);
         let mut asked = self.asked(roots);
+        let first = heard.first().copied();
         // What was approved is looked at wherever it stands; all else that differs counts for the verdict.
         let mut keys = self.descend(claim, heard, report).await?;
         if let Mandate::Approved(approval) = &self.mandate {
@@ -171,32 +173,47 @@ impl Exchange {
             keys.sort_unstable();
             keys.dedup();
         }
-        if keys.is_empty() {
-            return Ok(());
+        let looked_at: BTreeSet<KeyDigest> = keys.iter().map(|(digest, _)| *digest).collect();
+        if !keys.is_empty() {
+            self.mend(claim, &mut asked, keys, report).await?;
         }
+        if let Some(first) = first {
+            self.sweep(claim, &first, &asked, &looked_at, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Confirms keys that are suspected to differ, and repairs those that do, or says why not.
+    async fn mend(
+        &self,
+        claim: &Claim,
+        asked: &mut [bool],
+        keys: Vec<(KeyDigest, Key)>,
+        report: &mut ShardReport,
+    ) -> Result<(), PeerError> {
         // The reads of one confirm are bounded; verdicts are weighed together, whatever their number. What was
         // confirmed first is read again if its turn comes late.
         let (judged, confirmed_at) = loop {
             let mut judged = Vec::with_capacity(keys.len());
             let mut confirmed_at = None;
             for chunk in keys.chunks(self.collection.confirm_keys_max.max(1)) {
-                judged.extend(self.confirm(claim, &asked, chunk.to_vec()).await?);
+                judged.extend(self.confirm(claim, asked, chunk.to_vec()).await?);
                 confirmed_at.get_or_insert_with(Instant::now);
             }
             // What these reads saw vanish may have been too much: then nothing that the replica said counts.
-            if !self.leave_out(&mut asked, judged.iter().map(|judged| &judged.observations[..])) {
+            if !self.leave_out(asked, judged.iter().map(|judged| &judged.observations[..])) {
                 break (judged, confirmed_at.unwrap_or_else(Instant::now));
             }
             report.unknown.push(UnknownReason::Held);
         };
-        let tasks = self.resolve(&asked, &judged, report);
+        let tasks = self.resolve(asked, &judged, report);
         let tasks = self.set_aside_pinned(claim, tasks, report);
         if let Some(reason) = self.brake(claim.shard, &tasks, report) {
             report.planned = Some(reason);
             report.items.extend(tasks.iter().map(|task| self.item(claim, task, Outcome::Planned)));
             return Ok(());
         }
-        self.repair(claim, &asked, tasks, confirmed_at, report).await;
+        self.repair(claim, asked, tasks, confirmed_at, report).await;
         Ok(())
     }
 

@@ -39,7 +39,7 @@ impl Exchange {
     }
 
     /// Whether this very change of this very row is pinned.
-    fn is_pinned(&self, task: &Task<'_>) -> bool {
+    pub(super) fn is_pinned(&self, task: &Task<'_>) -> bool {
         let target = task.target.replica.0;
         let before = sighting(&task.judged.observations[target]).map(|sighting| sighting.row);
         let change = Pin { before, after: self.entry_after(task) };

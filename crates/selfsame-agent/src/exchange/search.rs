@@ -21,13 +21,14 @@ pub(super) struct Failed {
 }
 
 /// One replica that gave a root.
+#[derive(Clone, Copy)]
 pub(super) struct Heard<'a> {
     pub(super) member: &'a Member,
     pub(super) root: Root,
 }
 
 impl Heard<'_> {
-    fn replica(&self, claim: &Claim) -> Replica {
+    pub(super) fn replica(&self, claim: &Claim) -> Replica {
         Replica { claim: claim.clone(), node: self.member.node.clone(), incarnation: self.root.incarnation }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use selfsame_core::brake::{ROLLING_DAY_MICROS, RepairBrake, RepairLimits, RepairLoad};
-use selfsame_core::{Key, RepairId};
+use selfsame_core::{Cause, Key, RepairId};
 use selfsame_journal::{Asked, Intent, IntentWrite, Precedent, RepairCount};
 use selfsame_wire::message::ApplyOutcome;
 
@@ -120,6 +120,10 @@ impl Day {
 /// Which repairs are refused, in the order in which they are asked for. `precedents` has one for each intent.
 fn judge(mut day: Day, intents: &[Intent], precedents: &[Precedent]) -> HashMap<RepairId, Refusal> {
     let mut verdict = |intent: &Intent, precedent: &Precedent| {
+        // It counts nowhere, and cannot go in circles: only what has expired is swept.
+        if intent.cause == Cause::Swept {
+            return None;
+        }
         if precedent.repaired_in_a_row >= FLAPS_AFTER {
             return Some(Refusal::Flapping);
         }

@@ -12,9 +12,9 @@ use selfsame_journal::{EpochRecorded, Journal, JournalError};
 use selfsame_wire::limits::FETCH_BYTES_MAX;
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Authority, Ballot, BallotRequest, Claim, CompleteRequest, DescendRequest,
-    ElementsReply, ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerAsk, LedgerReply,
-    LedgerRequest, NodeRoots, PinRequest, ReadReply, ReadRequest, Replica, Root, RootsRequest, ScanRequest,
-    ScanState, Share, StartRequest,
+    ElementsReply, ElementsRequest, ExpiredRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerAsk,
+    LedgerReply, LedgerRequest, NodeRoots, PinRequest, ReadReply, ReadRequest, Replica, Root, RootsRequest,
+    ScanRequest, ScanState, Share, StartRequest,
 };
 use tokio::time::timeout;
 
@@ -264,6 +264,14 @@ impl Peer for LocalAgent {
         let entries = blocking(move || index.entries(shard, &prefixes)).await;
         let entries = entries.map_err(|error| replica.index_failed(&error))?;
         Ok(entries.into_iter().map(|(_, entry)| entry.key).collect())
+    }
+
+    async fn expired(&self, request: ExpiredRequest) -> Result<Vec<Key>, PeerError> {
+        self.fence(&request.replica.claim).await?;
+        let (replica, index) = self.indexed(&request.replica)?;
+        let (shard, by, limit) = (request.replica.claim.shard, request.by, request.keys_max as usize);
+        let keys = blocking(move || index.expired(shard, by, limit)).await;
+        keys.map_err(|error| replica.index_failed(&error))
     }
 
     async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {

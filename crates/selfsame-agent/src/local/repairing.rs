@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use selfsame_core::{
-    Entry, Epoch, Fingerprinter, Key, KeyDigest, OriginMarker, RepairId, RowDigest, RunId, UnknownReason,
+    Cause, Entry, Epoch, Fingerprinter, Key, KeyDigest, OriginMarker, RepairId, RowDigest, RunId,
+    UnknownReason,
 };
 use selfsame_journal::{
     BeforeImage, Intent, IntentOutcome, IntentWrite, IntentWritten, LedgerStep, StoredIntent,
@@ -158,7 +159,10 @@ impl LocalReplica {
             // Whether the row is the expected one is the store's to say: it tells a change from a repair that is
             // already there. Only a write that meets its condition makes use of the image.
             Read::Absent => BeforeImage::NoRow,
-            Read::Live(document) | Read::Marked(document) => BeforeImage::Kept(document.row),
+            Read::Live(document) | Read::Marked(document) => {
+                self.refuse_sweep(item, &document.entry)?;
+                BeforeImage::Kept(document.row)
+            }
         };
         let write = match &item.row {
             None => IntentWrite::Delete,
@@ -188,6 +192,15 @@ impl LocalReplica {
             approved: warrant.approved,
             at: self.parts.clock.now(),
         })
+    }
+
+    /// The sweeper is bound by no brake: so each agent sees to it by its own clock that a row has expired.
+    fn refuse_sweep(&self, item: &ApplyItem, entry: &Entry) -> Result<(), ApplyOutcome> {
+        let expired = entry.expiry.is_some_and(|expiry| expiry <= self.parts.clock.now());
+        if item.cause != Cause::Swept || (item.row.is_none() && expired) {
+            return Ok(());
+        }
+        Err(ApplyOutcome::Refused("swept, but not expired by this agent's clock".to_owned()))
     }
 
     /// Journals the intents. A repair that has an outcome already is not made again.

@@ -13,8 +13,9 @@ use selfsame_wire::channel::{self, AddressError, ChannelOptions, MEANT_AGENT};
 use selfsame_wire::limits::MESSAGE_BYTES_MAX;
 use selfsame_wire::message::{
     ApplyOutcome, ApplyRequest, Ballot, BallotRequest, CompleteRequest, DescendRequest, ElementsReply,
-    ElementsRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerReply, LedgerRequest, NodeRoots,
-    PinRequest, ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState, Share, StartRequest,
+    ElementsRequest, ExpiredRequest, FetchReply, FetchRequest, Hello, KeysRequest, LedgerReply,
+    LedgerRequest, NodeRoots, PinRequest, ReadReply, ReadRequest, RootsRequest, ScanRequest, ScanState,
+    Share, StartRequest,
 };
 use selfsame_wire::v1::{self, peer_client::PeerClient};
 use selfsame_wire::{Failure, Malformed};
@@ -295,6 +296,17 @@ impl Peer for GrpcPeer {
     async fn keys(&self, request: KeysRequest) -> Result<Vec<Key>, PeerError> {
         let send = async |mut peer: PeerClient<_>, ask| peer.keys(ask).await;
         self.call::<v1::KeysRequest, _, _>(self.deadlines.cheap, request, send).await
+    }
+
+    async fn expired(&self, request: ExpiredRequest) -> Result<Vec<Key>, PeerError> {
+        let keys_max = request.keys_max as usize;
+        let send = async |mut peer: PeerClient<_>, ask| peer.expired(ask).await;
+        let keys: Vec<Key> =
+            self.call::<v1::ExpiredRequest, _, _>(self.deadlines.heavy, request, send).await?;
+        if keys.len() > keys_max {
+            return Err(self.nonsense("more keys than were asked for"));
+        }
+        Ok(keys)
     }
 
     async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {

@@ -113,6 +113,10 @@ impl v1::peer_server::Peer for PeerService {
         reply(self.peer.keys(self.accept(request)?).await)
     }
 
+    async fn expired(&self, request: Request<v1::ExpiredRequest>) -> Result<Response<v1::KeysReply>, Status> {
+        reply(self.peer.expired(self.accept(request)?).await)
+    }
+
     async fn ledger(&self, request: Request<v1::LedgerRequest>) -> Result<Response<v1::LedgerReply>, Status> {
         reply(self.peer.ledger(self.accept(request)?).await)
     }

@@ -109,6 +109,9 @@ impl Peer for Faulty {
         self.fails(PeerFault::Keys)?;
         self.agent.keys(request).await
     }
+    async fn expired(&self, request: ExpiredRequest) -> Result<Vec<Key>, PeerError> {
+        self.agent.expired(request).await
+    }
     async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {
         self.fails(PeerFault::Ledger)?;
         let reply = self.agent.ledger(request.clone()).await?;

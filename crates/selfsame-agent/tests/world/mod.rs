@@ -108,6 +108,7 @@ pub fn collection_settings() -> CollectionSettings {
         coverage_max: Duration::from_secs(86_400),
         tombstone_retention: Duration::from_secs(864_000),
         feed: false,
+        sweep_keys_max: None,
         brakes: BrakeSettings { vanished_share_max: 0.05, repair_share_max: 0.1, deletes_max: 1000 },
         throttle: ThrottleSettings { rows_per_second: 1_000_000, bytes_per_second: 1 << 30 },
         confirm_keys_max: 10_000,

@@ -1,8 +1,9 @@
 //! What the index promises, one sentence at a time.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use selfsame_core::{Key, ShardCount, ShardId, Stamp, WallMicros};
+use selfsame_core::{Entry, Key, ShardCount, ShardId, Stamp, WallMicros};
 
 use super::model::Model;
 use super::{digest, entry, fresh, live, nodes, open, resumed, scan, settings, shards};
@@ -31,6 +32,22 @@ fn as_of_is_the_start_of_the_last_completed_scan() {
     assert_eq!(index.root(ShardId(0)).unwrap().as_of, Some(WallMicros(10)));
     assert_eq!(index.root(ShardId(3)), None);
     assert_eq!(index.roots().len(), 3);
+}
+
+#[test]
+fn what_has_expired_is_found_by_the_instant_and_no_more_of_it_than_asked_for() {
+    let (_directory, index) = fresh();
+    let expiring =
+        |key: i64| Seen::Live(digest(key), Entry { expiry: Some(WallMicros(key)), ..entry(key, 1, 1) });
+    let page: Vec<Seen> = (1..=60).map(expiring).chain([live(100, 1, 1)]).collect();
+    scan(&index, &page, 10);
+    index.finish_scan(&[]).unwrap();
+    let expired = |by, limit| -> Vec<Vec<Key>> {
+        shards().map(|shard| index.expired(shard, WallMicros(by), limit).unwrap()).collect()
+    };
+    let by_thirty: BTreeSet<Key> = expired(30, 1_000).concat().into_iter().collect();
+    assert_eq!(by_thirty, (1..=30).map(Key::integer).collect());
+    assert!(expired(60, 5).iter().all(|keys| keys.len() == 5));
 }
 
 #[test]

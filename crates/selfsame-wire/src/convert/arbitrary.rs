@@ -332,6 +332,11 @@ pub(crate) fn keys_request() -> impl Strategy<Value = KeysRequest> {
         .prop_map(|(replica, prefixes)| KeysRequest { replica, prefixes })
 }
 
+pub(crate) fn expired_request() -> impl Strategy<Value = ExpiredRequest> {
+    (replica(), any::<i64>().prop_map(WallMicros), 0..=10_000_u32)
+        .prop_map(|(replica, by, keys_max)| ExpiredRequest { replica, by, keys_max })
+}
+
 pub(crate) fn read_request() -> impl Strategy<Value = ReadRequest> {
     (claim(), node(), vec(key(), 0..5), any::<bool>()).prop_map(|(claim, node, keys, conclude)| ReadRequest {
         claim,

@@ -8,10 +8,10 @@ use super::types::{epochs, from_epochs, run, unknown_reason};
 use super::{
     Malformed, all, arrays, at_most, deltas, distinct, exactly, from_instants, instants, name, required, sums,
 };
-use crate::limits::{BUCKETS_MAX, PARENTS_MAX, PREFIXES_MAX, SHARDS_MAX};
+use crate::limits::{BUCKETS_MAX, KEYS_MAX, PARENTS_MAX, PREFIXES_MAX, SHARDS_MAX};
 use crate::message::{
-    DescendRequest, ElementsReply, ElementsRequest, KeysRequest, NodeRoots, Replica, Root, RootsRequest,
-    ScanRequest, ScanState,
+    DescendRequest, ElementsReply, ElementsRequest, ExpiredRequest, KeysRequest, NodeRoots, Replica, Root,
+    RootsRequest, ScanRequest, ScanState,
 };
 use crate::v1;
 
@@ -357,6 +357,29 @@ impl TryFrom<v1::KeysRequest> for KeysRequest {
         Ok(KeysRequest {
             replica: required("replica", request.replica)?.try_into()?,
             prefixes: prefixes.iter().map(|prefix| KeyPrefix(u64::from_be_bytes(*prefix))).collect(),
+        })
+    }
+}
+
+impl From<ExpiredRequest> for v1::ExpiredRequest {
+    fn from(request: ExpiredRequest) -> Self {
+        v1::ExpiredRequest {
+            replica: Some(request.replica.into()),
+            by: request.by.0,
+            keys_max: request.keys_max,
+        }
+    }
+}
+
+impl TryFrom<v1::ExpiredRequest> for ExpiredRequest {
+    type Error = Malformed;
+
+    fn try_from(request: v1::ExpiredRequest) -> Result<ExpiredRequest, Malformed> {
+        at_most("keys_max", request.keys_max as usize, KEYS_MAX)?;
+        Ok(ExpiredRequest {
+            replica: required("replica", request.replica)?.try_into()?,
+            by: WallMicros(request.by),
+            keys_max: request.keys_max,
         })
     }
 }

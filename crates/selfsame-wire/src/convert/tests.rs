@@ -87,6 +87,7 @@ fn descents_survive_the_wire() {
     law::<ElementsRequest, v1::ElementsRequest>(arbitrary::elements_request());
     law::<ElementsReply, v1::ElementsReply>(arbitrary::elements());
     law::<KeysRequest, v1::KeysRequest>(arbitrary::keys_request());
+    law::<ExpiredRequest, v1::ExpiredRequest>(arbitrary::expired_request());
     law::<Vec<Key>, v1::KeysReply>(vec(arbitrary::key(), 0..5));
 }
 
@@ -456,6 +457,11 @@ fn lists_that_are_cut_askew_or_out_of_order_are_refused() {
     assert_eq!(keys(vec![0; 80_000]), "nothing");
     assert_eq!(keys(vec![0; 80_008]), "prefixes");
     assert_eq!(keys(vec![0; 7]), "prefixes");
+    let expired = |keys_max| {
+        fault::<ExpiredRequest, _>(v1::ExpiredRequest { replica: Some(replica()), by: 0, keys_max })
+    };
+    assert_eq!(expired(10_000), "nothing");
+    assert_eq!(expired(10_001), "keys_max");
 }
 
 #[test]

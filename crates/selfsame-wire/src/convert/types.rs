@@ -211,6 +211,7 @@ impl From<Cause> for v1::Cause {
             Cause::Restored => Self::Restored,
             Cause::Lagging => Self::Lagging,
             Cause::Recreated => Self::Recreated,
+            Cause::Swept => Self::Swept,
             Cause::Unknown => Self::Unknown,
         }
     }

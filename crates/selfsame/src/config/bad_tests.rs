@@ -41,6 +41,7 @@ const CASES: &[Case] = &[
         "a name that stands twice, and another problem",
         &[("    key: [id]\n", "    key: [id]\n    key: [id]\n    settle: 2\n")],
     ),
+    ("a sweeper without an expiry", &[("    key: [id]\n", "    key: [id]\n    sweep: { enabled: true }\n")]),
     ("syntax", &[("replicas: [node-a, node-b, node-c]", "replicas: [node-a, node-b")]),
     // Not built.
     (
@@ -49,7 +50,6 @@ const CASES: &[Case] = &[
             (
                 "    key: [id]\n",
                 "    key: [id]\n    shard_field: s\n    ignore_keys: [1]\n    feed: { allow_unbounded_wal: true }\n    \
-             sweep: every 1h\n    \
              maintenance: []\n    allow_cascade: true\n    echo_ttl: 5m\n    key_as: string\n    brakes: { \
              vanished_share_max: 5% }\n    schedule: { exchange: 30 4 * * 0, sampled: 17 3 * * *, timezone: \
              Europe/Berlin }\n",

@@ -57,6 +57,9 @@ pub(super) fn read(
         settings(section, name.as_ref()?.value.clone(), replicas, policy?)
     };
     let settings = settings();
+    if let Some(settings) = &settings {
+        check_sweep(section, settings, problems);
+    }
     (name, settings)
 }
 
@@ -186,6 +189,7 @@ fn settings(
         settle: duration("settle")?,
         coverage_max: duration("coverage_max")?,
         tombstone_retention: duration("tombstone_retention")?,
+        sweep_keys_max: sweep(section.section("sweep")?)?,
         feed: section.section("feed")?.value("enabled", units::boolean)?.value,
         brakes: BrakeSettings {
             vanished_share_max: brakes.value("vanished_share_max", units::share)?.value,
@@ -199,4 +203,25 @@ fn settings(
         confirm_keys_max: usize::try_from(section.value("confirm_keys_max", units::whole)?.value).ok()?,
         apply_within: duration("apply_within")?,
     })
+}
+
+/// How many keys the sweeper takes, if it is wanted.
+fn sweep(section: Section<'_>) -> Option<Option<u32>> {
+    let keys_max = u32::try_from(section.value("keys_max", units::whole)?.value).ok()?;
+    Some(section.value("enabled", units::boolean)?.value.then_some(keys_max))
+}
+
+/// Without an expiry nothing would ever be swept.
+fn check_sweep(section: Section<'_>, settings: &CollectionSettings, problems: &mut Problems) {
+    let expires = settings.replicas.iter().any(|replica| replica.mapping.expiry.is_some());
+    if expires || settings.sweep_keys_max.is_none() {
+        return;
+    }
+    let enabled = section.section("sweep").and_then(|sweep| sweep.value("enabled", units::boolean));
+    if let Some(enabled) = enabled {
+        let message = format!("collection `{}` has no `expiry` by which to sweep", settings.name);
+        problems.add(
+            Problem::new(enabled.place, message).hint("name the field that says when a document expires"),
+        );
+    }
 }

@@ -285,7 +285,24 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     later("collections[].echo_ttl", "How long repairs are remembered for consumers of changes."),
     later("collections[].maintenance", "Windows in which nothing is written."),
-    later("collections[].sweep", "Deletion of expired documents on all replicas."),
+    row(
+        "collections[].sweep",
+        Section,
+        Group,
+        "Deletion of documents that have expired on all replicas alike.",
+    ),
+    row(
+        "collections[].sweep.enabled",
+        Boolean,
+        Default("false"),
+        "Delete them, after each run's repairs. Needs an `expiry`. Expired documents that differ are deleted in any case.",
+    ),
+    row(
+        "collections[].sweep.keys_max",
+        Whole { min: 1, max: 10_000 },
+        Default("1000"),
+        "How many of them one run deletes from a shard. They count neither as mismatches nor for the brakes.",
+    ),
     row("collections[].feed", Section, Group, "The store's own feed of changes."),
     row(
         "collections[].feed.enabled",

@@ -142,6 +142,11 @@ impl Peer for FakePeer {
         Ok(vec![Key::integer(7), Key::text("7".repeat(1 + self.padding_bytes))])
     }
 
+    async fn expired(&self, request: ExpiredRequest) -> Result<Vec<Key>, PeerError> {
+        self.hear(&request)?;
+        Ok(vec![Key::integer(7); if self.forgetful { 3 } else { 1 }])
+    }
+
     async fn ledger(&self, request: LedgerRequest) -> Result<LedgerReply, PeerError> {
         self.hear(&request)?;
         Ok(LedgerReply::default())
@@ -233,6 +238,11 @@ impl v1::peer_server::Peer for Liar {
 
     async fn keys(&self, _: Request<v1::KeysRequest>) -> Answer<v1::KeysReply> {
         Ok(Response::new(v1::KeysReply { keys: vec![v1::Key::default()] }))
+    }
+
+    async fn expired(&self, _: Request<v1::ExpiredRequest>) -> Answer<v1::KeysReply> {
+        let key = v1::Key::from(&Key::integer(7));
+        Ok(Response::new(v1::KeysReply { keys: vec![key; 3] }))
     }
 
     async fn ledger(&self, _: Request<v1::LedgerRequest>) -> Answer<v1::LedgerReply> {

@@ -140,6 +140,10 @@ fn elements_request() -> ElementsRequest {
     ElementsRequest { replica: replica(), depth: Depth::new(1).unwrap(), buckets, after: Some(KeyPrefix(0)) }
 }
 
+fn expired_request() -> ExpiredRequest {
+    ExpiredRequest { replica: replica(), by: WallMicros(7), keys_max: 2 }
+}
+
 fn keys_request() -> KeysRequest {
     KeysRequest { replica: replica(), prefixes: vec![KeyPrefix(5)] }
 }
@@ -189,6 +193,7 @@ async fn errors(peer: &dyn Peer) -> Vec<Result<(), PeerError>> {
         peer.descend(descend_request()).await.map(drop),
         peer.elements(elements_request()).await.map(drop),
         peer.keys(keys_request()).await.map(drop),
+        peer.expired(expired_request()).await.map(drop),
         peer.read(read_request()).await.map(drop),
         peer.fetch(fetch_request()).await.map(drop),
         peer.apply(apply_request()).await.map(drop),
@@ -259,6 +264,7 @@ async fn answers_of_another_length_than_asked_for_are_nonsense() {
         ("2 roots where 3", peer.roots(roots_request()).await.map(drop)),
         ("31 hashes where 32", peer.descend(descend_request()).await.map(drop)),
         ("elements that were not asked for", peer.elements(elements_request()).await.map(drop)),
+        ("more keys than were asked for", peer.expired(expired_request()).await.map(drop)),
         ("1 observations where 2", peer.read(read_request()).await.map(drop)),
         ("1 rows where 2", peer.fetch(fetch_request()).await.map(drop)),
         ("2 outcomes where 3", peer.apply(apply_request()).await.map(drop)),
