@@ -141,6 +141,22 @@ async fn certain_memory_is_joined_and_outlives_the_replica_that_saw_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_remembered_does_not_lie_with_the_index() {
+    let mut world = in_sync(with_feed()).await;
+    world.stores[1].delete(&key());
+    world.pass().await;
+    assert_eq!(held_by(&world), [0_usize; 0]);
+    let indexes: Vec<_> = world.fleet.agents.iter().map(|agent| agent.data.join("index")).collect();
+    world.restart_all_after(|| indexes.iter().for_each(|index| std::fs::remove_dir_all(index).unwrap()));
+    // An old copy of it comes late.
+    world.stores[2].put(row(7, 100, "{\"name\":\"7\"}"));
+    for _ in 0..2 {
+        world.pass().await;
+    }
+    assert_eq!(held_by(&world), [0_usize; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_newer_insert_ends_the_memory_everywhere() {
     let world = in_sync(with_feed()).await;
     world.stores[1].delete(&key());

@@ -187,6 +187,17 @@ async fn a_client_write_between_confirm_and_repair_wins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_no_scan_has_completed_is_unknown_though_it_would_agree() {
+    let world = filled(20);
+    (0..50).for_each(|_| world.faults[2].push(Call::Scan, Some(Fault::Unavailable)));
+    let report = world.pass().await;
+    assert_eq!(report.verdict(), ShardVerdict::Unknown(UnknownReason::NoScan), "{report:?}");
+    assert_eq!(report.unknown()[&UnknownReason::NoScan], 4, "every shard");
+    world.faults[2].clear();
+    assert!(matches!(world.pass().await.verdict(), ShardVerdict::InSync { .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_to_an_ignored_member_alone_stops_a_repair() {
     let world = filled(20);
     world.pass().await;
