@@ -1,13 +1,10 @@
-use selfsame_core::{
-    Cause, Certainty, RepairId, Row, RowDigest, ShardId, ShardVerdict, Tombstone, TombstoneCause,
-    TombstoneOwner, Version,
-};
+use selfsame_core::{Cause, Certainty, RepairId, Row, RowDigest, ShardId, ShardVerdict};
 
 use super::*;
 use crate::testing::*;
 use crate::{
-    Action, BeforeImage, Counters, Intent, IntentOutcome, IntentWrite, ItemOutcome, ItemRow, LedgerStep,
-    Memory, Pause, PauseScope, Plan, PlanId, PlanItem, ShardResult,
+    BeforeImage, Counters, Intent, IntentOutcome, IntentWrite, ItemOutcome, LedgerStep, Pause, PauseScope,
+    Plan, PlanId, ShardResult,
 };
 
 const NOW: WallMicros = WallMicros(100);
@@ -97,22 +94,10 @@ fn streaks_of_keys_that_no_pass_comes_to_go_after_months() {
 fn only_observed_tombstones_are_pruned() {
     let place = Place::new();
     let journal = place.open();
-    let memory = |number, certainty, at| {
-        let (key, key_digest) = key(number);
-        let tombstone = Tombstone {
-            version: Version(1),
-            cause: TombstoneCause::Deleted,
-            at: WallMicros(at),
-            certainty,
-            owner: TombstoneOwner::Own,
-            came_back: false,
-        };
-        Memory { key_digest, key, tombstone }
-    };
     let all = [
-        memory(1, Certainty::Observed, 69),
-        memory(2, Certainty::Observed, 70),
-        memory(3, Certainty::Certain, 1),
+        memory(1, tombstone(1, Certainty::Observed, 69)),
+        memory(2, tombstone(1, Certainty::Observed, 70)),
+        memory(3, tombstone(1, Certainty::Certain, 1)),
     ];
     let steps = all.clone().map(LedgerStep::Gone);
     journal.note(&products(), &node("node-a"), &steps, None).unwrap();
@@ -133,17 +118,7 @@ fn expired_plans_and_pauses_go() {
             expires: WallMicros(expires),
             digest: [0; 16],
         };
-        let item = PlanItem {
-            key: key(1).0,
-            node: node("node-a"),
-            action: Action::Delete,
-            before: None,
-            after: None,
-            cause: Cause::Unknown,
-            rule: "x".to_owned(),
-            bytes: 0,
-        };
-        journal.put_plan(&plan, &[item]).unwrap();
+        journal.put_plan(&plan, &[plan_item(1)]).unwrap();
     }
     journal.pause(&Pause { scope: PauseScope::All, until: Some(WallMicros(100)) }).unwrap();
     journal.pause(&Pause { scope: PauseScope::Collection(products()), until: None }).unwrap();
@@ -158,25 +133,8 @@ fn a_call_prunes_no_more_than_its_bound_and_calls_add_up() {
     let journal = place.open();
     for number in [1, 2, 60] {
         let run = begin(&journal, number);
-        let item = |number| ItemRow {
-            run,
-            shard: ShardId(0),
-            key: key(number).0,
-            node: node("node-a"),
-            action: Action::Nothing,
-            cause: Cause::Unknown,
-            rule: "x".to_owned(),
-            outcome: ItemOutcome::Moving,
-            version_before: None,
-            version_after: None,
-            row_before: None,
-            row_after: None,
-            at: WallMicros(1),
-            repair: None,
-            age: None,
-            bytes: 0,
-        };
-        journal.record_items(&(0..25).map(item).collect::<Vec<_>>()).unwrap();
+        let items: Vec<_> = (0..25).map(|number| item(run, number, ItemOutcome::Moving)).collect();
+        journal.record_items(&items).unwrap();
         for shard in 0..3 {
             let result = ShardResult {
                 run,
