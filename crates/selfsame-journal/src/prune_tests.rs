@@ -14,11 +14,21 @@ fn micros(count: u64) -> Duration {
 }
 
 fn retention() -> Retention {
-    Retention { before_images: micros(20), runs: micros(50), intents: micros(50), observed: Some(micros(30)) }
+    Retention { before_images: micros(20), runs: micros(50), intents: micros(50), observed: observed(30) }
+}
+
+/// Of the one collection.
+fn observed(count: u64) -> BTreeMap<CollectionName, Duration> {
+    [(products(), micros(count))].into()
 }
 
 fn forever() -> Retention {
-    Retention { before_images: Duration::MAX, runs: Duration::MAX, intents: Duration::MAX, observed: None }
+    Retention {
+        before_images: Duration::MAX,
+        runs: Duration::MAX,
+        intents: Duration::MAX,
+        observed: BTreeMap::new(),
+    }
 }
 
 fn intent(number: u8, at: i64) -> Intent {
@@ -70,7 +80,7 @@ fn intents_are_kept_as_long_as_tombstones() {
     journal.write_intents(&[intent(1, 10)]).unwrap();
     let after = Some(RowDigest([1; 32]));
     journal.write_outcomes(&[(RepairId::from_bytes([1; 16]), IntentOutcome::Applied { after })]).unwrap();
-    journal.prune(NOW, &Retention { observed: Some(micros(95)), ..retention() }, 100).unwrap();
+    journal.prune(NOW, &Retention { observed: observed(95), ..retention() }, 100).unwrap();
     assert_eq!(journal.last_repair(&products(), &node("node-a"), &[key(1).1]).unwrap(), [after]);
     journal.prune(NOW, &retention(), 100).unwrap();
     assert_eq!(journal.last_repair(&products(), &node("node-a"), &[key(1).1]).unwrap(), [None]);
@@ -103,6 +113,23 @@ fn only_observed_tombstones_are_pruned() {
     journal.note(&products(), &node("node-a"), &steps, None).unwrap();
     assert_eq!(journal.prune(NOW, &retention(), 100).unwrap().tombstones, 1);
     assert_eq!(journal.memories_after(&products(), &node("node-a"), None, 9).unwrap(), all[1..]);
+}
+
+#[test]
+fn each_collection_remembers_for_as_long_as_it_says() {
+    let place = Place::new();
+    let journal = place.open();
+    let collections = ["products", "long", "unknown"].map(|name| name.parse().unwrap());
+    let steps = [40, 60].map(|at| LedgerStep::Gone(memory(at, tombstone(1, Certainty::Observed, at))));
+    for collection in &collections {
+        journal.note(collection, &node("node-a"), &steps, None).unwrap();
+    }
+    let [products, long, _] = collections.clone();
+    let retention =
+        Retention { observed: [(products, micros(30)), (long, micros(50))].into(), ..retention() };
+    assert_eq!(journal.prune(NOW, &retention, 100).unwrap().tombstones, 3);
+    let left = collections.map(|of| journal.memories_after(&of, &node("node-a"), None, 9).unwrap().len());
+    assert_eq!(left, [0, 1, 2], "nothing is forgotten of a collection that nobody names");
 }
 
 #[test]
