@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use selfsame_tests::{Answer, Contents, Fleet, assert_same, put, wait};
@@ -330,7 +330,10 @@ fn an_absent_key_that_the_index_held_is_held_across_restarts() {
         );
         assert_untouched(&format!("round {round}"), &fleet, &before);
         let shown = fleet.cli(&["show", summary["run"].as_str().unwrap(), "--output", "json"]).json();
-        for item in shown["items"].as_array().unwrap() {
+        let items = shown["items"].as_array().unwrap();
+        let keys: BTreeSet<&str> = items.iter().filter_map(|item| item["key"].as_str()).collect();
+        assert_eq!(keys.len(), 3, "{shown}");
+        for item in items {
             assert_eq!((&item["outcome"], &item["detail"]), (&"held".into(), &"recreated".into()), "{item}");
         }
         let explained = fleet.cli(&["explain", "products", "key-005"]);

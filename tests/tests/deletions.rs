@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "all of this file is tests")]
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use selfsame_tests::{Contents, Fleet, FleetBuilder};
+use selfsame_tests::{Contents, Fleet, FleetBuilder, wait};
 
 /// Milliseconds since 1970; an hour ago, so that no version lies in the future.
 fn an_hour_ago() -> i64 {
@@ -67,11 +67,22 @@ fn a_delete_in_the_change_table_is_certain_whatever_dies() {
         delete(&fleet, node, &[key]);
         expected.remove(key);
     }
-    // One of those that saw a deletion is killed, its index lost.
+    // One of those that saw a deletion is killed before any pass has looked, its index lost.
     fleet.kill(1);
     std::fs::remove_dir_all(fleet.data(1).join("index")).unwrap();
     fleet.start(1);
-    fleet.passes_until_in_sync(3);
+    // Another dies in the midst of a pass: it has deleted a row, and noted no outcome.
+    fleet.kill(2);
+    fleet.start_with(2, &[("FAILPOINTS", "agent::store_written=pause")]);
+    let run = fleet.cli_start(&["run", "--scan", "--wait", "--output", "json"]);
+    wait::until(Duration::from_secs(60), "a deletion is carried out on node-c", || {
+        let gone = ["key-010", "key-011"].into_iter().filter(|key| !keys(&fleet, 2).contains(*key));
+        (gone.count() > 0).then_some(())
+    });
+    fleet.kill(2);
+    assert_ne!(run.answer(Duration::from_secs(60)).code, Some(0));
+    fleet.start(2);
+    fleet.passes_until_in_sync(4);
     fleet.assert_all("deleted everywhere", &expected);
 
     // A replica that was away has an old state back; nobody takes it for new.

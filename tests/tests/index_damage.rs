@@ -206,7 +206,7 @@ fn damaged_journal(what: &str, damage: impl FnOnce(&Path)) {
     };
     let before = bytes();
     let answer = fleet.command(&["agent", "--name", "c", "--config", "fleet.yaml"]);
-    assert!(answer.code.is_some_and(|code| code != 0), "{what}: it starts: {answer:?}");
+    assert_eq!(answer.code, Some(70), "{what}: {answer:?}");
     assert!(answer.stderr.contains("journal.db"), "{what}: the file is named: {answer:?}");
     assert!(answer.stderr.contains("hint:"), "{what}: what to do is said: {answer:?}");
     let after = bytes();

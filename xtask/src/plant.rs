@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 
 /// Tries the plants and says whether all were caught.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    let plants = chosen(PLANTS, &arguments.names)?;
+    let plants = chosen(&PLANTS, &arguments.names)?;
     if arguments.list {
         let rows = plants
             .iter()

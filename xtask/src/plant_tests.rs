@@ -8,7 +8,7 @@ fn root() -> &'static Path {
 
 #[test]
 fn every_plant_fits_the_tree() {
-    for plant in PLANTS {
+    for plant in PLANTS.iter() {
         let source = fs::read_to_string(root().join(plant.file)).unwrap();
         let planted = planted(&source, plant);
         assert!(
@@ -35,9 +35,9 @@ fn names_of_plants_are_words_and_unique() {
 
 #[test]
 fn an_unknown_name_is_refused() {
-    assert_eq!(chosen(PLANTS, &[]).unwrap().len(), PLANTS.len());
-    assert_eq!(chosen(PLANTS, &[PLANTS[1].name.into()]).unwrap()[0].name, PLANTS[1].name);
-    let error = chosen(PLANTS, &["no-such-plant".into()]).unwrap_err().to_string();
+    assert_eq!(chosen(&PLANTS, &[]).unwrap().len(), PLANTS.len());
+    assert_eq!(chosen(&PLANTS, &[PLANTS[1].name.into()]).unwrap()[0].name, PLANTS[1].name);
+    let error = chosen(&PLANTS, &["no-such-plant".into()]).unwrap_err().to_string();
     assert!(error.contains("`no-such-plant`"), "{error}");
 }
 

@@ -20,6 +20,7 @@ pub mod operator;
 pub mod owner;
 pub mod pass;
 pub mod peer;
+mod private;
 pub mod progress;
 mod pruning;
 pub mod record;

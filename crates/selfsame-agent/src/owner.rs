@@ -333,6 +333,7 @@ impl Owner {
             owner: self.name.clone(),
             collection: collection.name.clone(),
             fingerprinter: self.fleet.fingerprinter(&collection.name),
+            tombstone_retention: collection.tombstone_retention,
         };
         recorder.begin(start, request.run, self.clock.now()).await;
         let report = recorder.continue_ages(pass.run(request).await).await;

@@ -25,12 +25,13 @@ pub(crate) fn spawn(journal: Arc<Journal>, fleet: &FleetSettings, clock: Arc<dyn
         before_images: fleet.journal.undo_retention,
         runs: fleet.journal.retention,
         intents: fleet.journal.retention.max(INTENTS_KEPT),
-        // One journal serves all collections: what is remembered longest keeps the rest.
-        observed: fleet.collections.iter().map(|collection| collection.tombstone_retention).max(),
+        observed: (fleet.collections.iter())
+            .map(|collection| (collection.name.clone(), collection.tombstone_retention))
+            .collect(),
     };
     tasks.spawn("prune", async move {
         loop {
-            let (journal, now) = (journal.clone(), clock.now());
+            let (journal, retention, now) = (journal.clone(), retention.clone(), clock.now());
             let more = match blocking(move || journal.prune(now, &retention, ROWS_AT_ONCE)).await {
                 Ok(pruned) => pruned.more,
                 Err(error) => {

@@ -1,6 +1,7 @@
 //! What an owner writes down about its passes, and what it reads there before the next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use selfsame_core::{
     AgentName, CollectionName, Epoch, Fingerprinter, RunId, ShardId, ShardVerdict, WallMicros,
@@ -17,8 +18,8 @@ use crate::exchange::Approval;
 use crate::exchange::report::{Action, Item, Outcome, PassReport, PlanReason, ShardReport};
 use crate::settings::CollectionSettings;
 
-/// Plans expire well before what they rest on is forgotten.
-const PLAN_LIFE_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
+/// Plans live no longer, nor longer than their collection remembers deletions.
+const PLAN_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Items that are read from the journal at a time.
 const ITEMS_PER_READ: usize = 1_000;
@@ -48,6 +49,8 @@ pub(crate) struct Recorder {
     pub(crate) owner: AgentName,
     pub(crate) collection: CollectionName,
     pub(crate) fingerprinter: Fingerprinter,
+    /// The collection's.
+    pub(crate) tombstone_retention: Duration,
 }
 
 impl Recorder {
@@ -121,11 +124,16 @@ impl Recorder {
             epoch: epoch.clone(),
             reason: reason.as_str().to_owned(),
             created: now,
-            expires: now.plus(PLAN_LIFE_MICROS),
+            expires: plan_expires(now, self.tombstone_retention),
             digest: self.fingerprinter.other_digest(&plan_body(&items)),
         };
         self.journal.put_plan(&plan, &items).map(|_| ())
     }
+}
+
+fn plan_expires(created: WallMicros, tombstone_retention: Duration) -> WallMicros {
+    let life = PLAN_LIFE_MAX.min(tombstone_retention);
+    created.plus(i64::try_from(life.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// What a person approves with a plan: its items, by the ids of the repairs that were not made.
@@ -232,5 +240,19 @@ fn counters(shard: &ShardReport, wire_bytes: u64) -> Counters {
         wire_sent_bytes: wire_bytes,
         wire_received_bytes: 0,
         document_bytes: counts.document_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_does_not_outlive_what_is_remembered_of_deletions() {
+        let created = WallMicros(5);
+        assert_eq!(plan_expires(created, Duration::from_secs(60)), WallMicros(60_000_005));
+        let week = WallMicros(5 + 7 * 24 * 3_600 * 1_000_000);
+        assert_eq!(plan_expires(created, Duration::from_secs(10 * 24 * 3_600)), week);
+        assert_eq!(plan_expires(created, Duration::MAX), week);
     }
 }

@@ -61,8 +61,8 @@ async fn one_away() -> World {
         world.pass().await;
     }
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
-    let retention =
-        Retention { before_images: days(7), runs: days(30), intents: days(30), observed: Some(days(8)) };
+    let observed = [("products".parse().unwrap(), days(8))].into();
+    let retention = Retention { before_images: days(7), runs: days(30), intents: days(30), observed };
     for journal in &world.journals {
         journal.prune(selfsame_core::WallMicros(*world.clock.0.lock()), &retention, 1_000).unwrap();
     }

@@ -427,14 +427,14 @@ async fn an_image_that_was_pruned_cannot_be_put_back() {
         before_images: world.fleet.journal.undo_retention,
         runs: world.fleet.journal.retention,
         intents: world.fleet.journal.retention,
-        observed: None,
+        observed: BTreeMap::new(),
     };
     let later = WallMicros(*world.clock.0.lock() + 601_000_000);
     // Within the retention it is kept.
     let earlier = WallMicros(later.0 - 10_000_000);
     assert_eq!(world.journals[2].prune(earlier, &retention, 100).unwrap().before_images, 0);
     assert_eq!(state(&world.replicas[2].undo(report.run, None, true).await), UndoState::Restorable);
-    let longer = Retention { runs: 2 * retention.runs, intents: 2 * retention.runs, ..retention };
+    let longer = Retention { runs: 2 * retention.runs, intents: 2 * retention.runs, ..retention.clone() };
     assert_eq!(world.journals[2].prune(later, &longer, 100).unwrap().before_images, 1);
     assert_eq!(state(&undo(&world, 2, report.run).await), UndoState::ImageGone);
 }

@@ -66,15 +66,13 @@ mod tests {
     use std::path::Path;
 
     use selfsame_core::{
-        Cause, Cell, Certainty, ContentDigest, Entry, RepairId, Row, RowDigest, ShardId, Tombstone,
-        TombstoneCause, TombstoneOwner, Version, WallMicros,
+        Cause, Cell, Certainty, ContentDigest, Entry, RepairId, Row, RowDigest, ShardId, Version, WallMicros,
     };
 
     use super::*;
     use crate::testing::*;
     use crate::{
-        Action, BeforeImage, Intent, IntentOutcome, IntentWrite, ItemOutcome, ItemRow, LedgerStep, Memory,
-        Pin, Plan, PlanId, PlanItem,
+        BeforeImage, Intent, IntentOutcome, IntentWrite, ItemOutcome, LedgerStep, Pin, Plan, PlanId,
     };
 
     fn row(text: &str) -> Row {
@@ -104,43 +102,6 @@ mod tests {
         }
     }
 
-    fn item(number: i64) -> ItemRow {
-        ItemRow {
-            run: run_id(1),
-            shard: ShardId(0),
-            key: key(number).0,
-            node: node("node-a"),
-            action: Action::Delete,
-            cause: Cause::Unknown,
-            rule: "x".to_owned(),
-            outcome: ItemOutcome::Refused(format!(
-                "constraint: {}",
-                if number == 1 { "secret-words" } else { "x" }
-            )),
-            version_before: None,
-            version_after: None,
-            row_before: None,
-            row_after: None,
-            at: WallMicros(1),
-            repair: None,
-            age: None,
-            bytes: 0,
-        }
-    }
-
-    fn plan_item(number: i64) -> PlanItem {
-        PlanItem {
-            key: key(number).0,
-            node: node("node-a"),
-            action: Action::Delete,
-            before: None,
-            after: None,
-            cause: Cause::Unknown,
-            rule: "x".to_owned(),
-            bytes: 0,
-        }
-    }
-
     /// Whether the bytes stand in the journal or its log.
     fn holds(path: &Path, words: &str) -> bool {
         let folder = path.parent().unwrap();
@@ -154,7 +115,7 @@ mod tests {
     fn what_is_forgotten_is_gone_from_the_files_and_what_safety_needs_stays() {
         let place = Place::new();
         let journal = place.open();
-        begin(&journal, 1);
+        let run = begin(&journal, 1);
         let intents =
             [intent(1, 1, "secret-words", "secret-news"), intent(1, 2, "secret-words", "secret-news")];
         journal.write_intents(&intents).unwrap();
@@ -162,7 +123,9 @@ mod tests {
         // The winner's row is dropped by the outcome, but lies on in free pages.
         let applied = IntentOutcome::Applied { after: Some(RowDigest([6; 32])) };
         journal.write_outcomes(&[(intents[0].repair, applied.clone())]).unwrap();
-        journal.record_items(&[item(1), item(2)]).unwrap();
+        let refused = |words: &str| ItemOutcome::Refused(format!("constraint: {words}"));
+        let items = [item(run, 1, refused("secret-words")), item(run, 2, refused("x"))];
+        journal.record_items(&items).unwrap();
         let plan = Plan {
             id: PlanId { collection: products(), shard: ShardId(0), run: run_id(1) },
             epoch: epoch(1, "a"),
@@ -183,16 +146,9 @@ mod tests {
             at: WallMicros(1),
         };
         journal.add_pins(std::slice::from_ref(&pin)).unwrap();
-        let tombstone = Tombstone {
-            version: Version(1),
-            cause: TombstoneCause::Deleted,
-            at: WallMicros(1),
-            certainty: Certainty::Observed,
-            owner: TombstoneOwner::Own,
-            came_back: false,
-        };
-        let memory = Memory { key_digest: digest_one, key: key_one.clone(), tombstone: tombstone.clone() };
-        journal.note(&products(), &node("node-a"), &[LedgerStep::Gone(memory)], None).unwrap();
+        let tombstone = tombstone(1, Certainty::Observed, 1);
+        let gone = LedgerStep::Gone(memory(1, tombstone.clone()));
+        journal.note(&products(), &node("node-a"), &[gone], None).unwrap();
         assert!(holds(&place.path(), "secret-words") && holds(&place.path(), "secret-news"));
 
         let forgotten = journal.forget(&products(), &key_one).unwrap();

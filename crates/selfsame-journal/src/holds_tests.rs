@@ -1,8 +1,8 @@
-use selfsame_core::{Certainty, Tombstone, TombstoneCause, TombstoneOwner, Version};
+use selfsame_core::{Certainty, TombstoneOwner};
 
 use super::*;
+use crate::LedgerStep;
 use crate::testing::*;
-use crate::{LedgerStep, Memory};
 
 fn of(cause: HoldCause, since: i64) -> Hold {
     Hold { cause, detail: "18 of 60 keys".to_owned(), since: WallMicros(since) }
@@ -53,18 +53,7 @@ fn vanishes_are_counted_for_a_day_by_shard_and_forgotten_with_the_hold() {
 fn what_a_replica_saw_vanish_while_it_was_held_is_dropped_and_proof_is_kept() {
     let place = Place::new();
     let journal = place.open();
-    let gone = |number, certainty, at| {
-        let (key, key_digest) = key(number);
-        let tombstone = Tombstone {
-            version: Version(1),
-            cause: TombstoneCause::Deleted,
-            at: WallMicros(at),
-            certainty,
-            owner: TombstoneOwner::Own,
-            came_back: false,
-        };
-        LedgerStep::Gone(Memory { key_digest, key, tombstone })
-    };
+    let gone = |number, certainty, at| LedgerStep::Gone(memory(number, tombstone(1, certainty, at)));
     let steps =
         [gone(1, Certainty::Observed, 4), gone(2, Certainty::Observed, 5), gone(3, Certainty::Certain, 6)];
     journal.note(&products(), &node("a"), &steps, None).unwrap();

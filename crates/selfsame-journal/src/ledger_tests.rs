@@ -3,22 +3,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::*;
 
-fn tombstone(version: i64, certainty: Certainty, at: i64) -> Tombstone {
-    Tombstone {
-        version: Version(version),
-        cause: TombstoneCause::Deleted,
-        at: WallMicros(at),
-        certainty,
-        owner: TombstoneOwner::Own,
-        came_back: false,
-    }
-}
-
-fn memory(number: i64, tombstone: Tombstone) -> Memory {
-    let (key, key_digest) = key(number);
-    Memory { key_digest, key, tombstone }
-}
-
 fn note(journal: &Journal, on: &str, steps: &[LedgerStep]) -> Vec<MemoryChange> {
     journal.note(&products(), &node(on), steps, None).unwrap()
 }

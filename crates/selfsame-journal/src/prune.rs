@@ -1,26 +1,27 @@
 //! Pruning by age, a bounded number of rows a call. Open intents, certain tombstones, records, pins and fences
 //! are never pruned here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{Transaction, params};
-use selfsame_core::WallMicros;
+use rusqlite::{Params, Transaction, params};
+use selfsame_core::{CollectionName, WallMicros};
 
 use crate::columns::{self, limit};
 use crate::{Journal, JournalError};
 
 /// How long things are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Before-images (`undo_retention`).
     pub before_images: Duration,
     /// Runs and items (`retention`).
     pub runs: Duration,
     /// Settled intents; at least as long as the brakes count them. They are also kept at least as long as
-    /// tombstones, since they tell which rows a repair wrote.
+    /// observed tombstones of any collection, since they tell which rows a repair wrote.
     pub intents: Duration,
-    /// Observed tombstones (`tombstone_retention`); `None` keeps them for good.
-    pub observed: Option<Duration>,
+    /// Observed tombstones (`tombstone_retention`), by collection. Those of another collection are kept for good.
+    pub observed: BTreeMap<CollectionName, Duration>,
 }
 
 /// How much was pruned.
@@ -69,17 +70,15 @@ impl Journal {
             let mut work = Work { transaction, left: rows_max };
             let images = before(now, retention.before_images);
             let runs = before(now, retention.runs);
-            let intents = before(now, retention.intents.max(retention.observed.unwrap_or_default()));
+            let longest = retention.observed.values().copied().max().unwrap_or_default();
+            let intents = before(now, retention.intents.max(longest));
             let mut pruned = Pruned {
                 before_images: work.step(EMPTY_IMAGES, images)?,
                 intents: work.step(DELETE_INTENTS, intents)?,
                 items: work.step(DELETE_ITEMS, runs)?,
                 shard_results: work.step(DELETE_SHARD_RESULTS, runs)?,
                 runs: work.step(DELETE_RUNS, runs)?,
-                tombstones: match retention.observed {
-                    Some(observed) => work.step(DELETE_OBSERVED, before(now, observed))?,
-                    None => 0,
-                },
+                tombstones: work.observed(now, &retention.observed)?,
                 plan_items: work.step(DELETE_PLAN_ITEMS, now)?,
                 plans: work.step(DELETE_PLANS, now)?,
                 pauses: work.step(DELETE_PAUSES, now)?,
@@ -112,10 +111,28 @@ struct Work<'t> {
 impl Work<'_> {
     /// Runs a statement bounded by `?2` over what is older than `?1`.
     fn step(&mut self, sql: &str, horizon: WallMicros) -> Result<usize, JournalError> {
+        self.run(sql, params![horizon.0, limit(self.left)])
+    }
+
+    /// Observed tombstones, each collection's by its own retention.
+    fn observed(
+        &mut self,
+        now: WallMicros,
+        retentions: &BTreeMap<CollectionName, Duration>,
+    ) -> Result<usize, JournalError> {
+        let mut pruned = 0;
+        for (collection, retention) in retentions {
+            let horizon = before(now, *retention).0;
+            pruned += self.run(DELETE_OBSERVED, params![horizon, limit(self.left), collection.as_str()])?;
+        }
+        Ok(pruned)
+    }
+
+    fn run(&mut self, sql: &str, values: impl Params) -> Result<usize, JournalError> {
         if self.left == 0 {
             return Ok(0);
         }
-        let changed = columns::run(self.transaction, sql, params![horizon.0, limit(self.left)])?;
+        let changed = columns::run(self.transaction, sql, values)?;
         self.left = self.left.saturating_sub(changed);
         Ok(changed)
     }
@@ -135,7 +152,8 @@ const DELETE_RUNS: &str = "DELETE FROM run WHERE run IN
          AND NOT EXISTS (SELECT 1 FROM item WHERE item.run = run.run)
          AND NOT EXISTS (SELECT 1 FROM shard_result AS r WHERE r.run = run.run) LIMIT ?2)";
 const DELETE_OBSERVED: &str = "DELETE FROM tombstone WHERE (collection, node, key_digest) IN
-    (SELECT collection, node, key_digest FROM tombstone WHERE certainty = 'observed' AND at < ?1 LIMIT ?2)";
+    (SELECT collection, node, key_digest FROM tombstone INDEXED BY tombstone_observed
+     WHERE certainty = 'observed' AND at < ?1 AND collection = ?3 LIMIT ?2)";
 const DELETE_PLAN_ITEMS: &str = "DELETE FROM plan_item WHERE id IN
     (SELECT i.id FROM plan CROSS JOIN plan_item AS i USING (collection, shard) WHERE plan.expires <= ?1 LIMIT ?2)";
 const DELETE_PLANS: &str = "DELETE FROM plan WHERE (collection, shard) IN

@@ -1,13 +1,10 @@
-use selfsame_core::{
-    Cause, Certainty, RepairId, Row, RowDigest, ShardId, ShardVerdict, Tombstone, TombstoneCause,
-    TombstoneOwner, Version,
-};
+use selfsame_core::{Cause, Certainty, RepairId, Row, RowDigest, ShardId, ShardVerdict};
 
 use super::*;
 use crate::testing::*;
 use crate::{
-    Action, BeforeImage, Counters, Intent, IntentOutcome, IntentWrite, ItemOutcome, ItemRow, LedgerStep,
-    Memory, Pause, PauseScope, Plan, PlanId, PlanItem, ShardResult,
+    BeforeImage, Counters, Intent, IntentOutcome, IntentWrite, ItemOutcome, LedgerStep, Pause, PauseScope,
+    Plan, PlanId, ShardResult,
 };
 
 const NOW: WallMicros = WallMicros(100);
@@ -17,11 +14,21 @@ fn micros(count: u64) -> Duration {
 }
 
 fn retention() -> Retention {
-    Retention { before_images: micros(20), runs: micros(50), intents: micros(50), observed: Some(micros(30)) }
+    Retention { before_images: micros(20), runs: micros(50), intents: micros(50), observed: observed(30) }
+}
+
+/// Of the one collection.
+fn observed(count: u64) -> BTreeMap<CollectionName, Duration> {
+    [(products(), micros(count))].into()
 }
 
 fn forever() -> Retention {
-    Retention { before_images: Duration::MAX, runs: Duration::MAX, intents: Duration::MAX, observed: None }
+    Retention {
+        before_images: Duration::MAX,
+        runs: Duration::MAX,
+        intents: Duration::MAX,
+        observed: BTreeMap::new(),
+    }
 }
 
 fn intent(number: u8, at: i64) -> Intent {
@@ -73,7 +80,7 @@ fn intents_are_kept_as_long_as_tombstones() {
     journal.write_intents(&[intent(1, 10)]).unwrap();
     let after = Some(RowDigest([1; 32]));
     journal.write_outcomes(&[(RepairId::from_bytes([1; 16]), IntentOutcome::Applied { after })]).unwrap();
-    journal.prune(NOW, &Retention { observed: Some(micros(95)), ..retention() }, 100).unwrap();
+    journal.prune(NOW, &Retention { observed: observed(95), ..retention() }, 100).unwrap();
     assert_eq!(journal.last_repair(&products(), &node("node-a"), &[key(1).1]).unwrap(), [after]);
     journal.prune(NOW, &retention(), 100).unwrap();
     assert_eq!(journal.last_repair(&products(), &node("node-a"), &[key(1).1]).unwrap(), [None]);
@@ -97,27 +104,32 @@ fn streaks_of_keys_that_no_pass_comes_to_go_after_months() {
 fn only_observed_tombstones_are_pruned() {
     let place = Place::new();
     let journal = place.open();
-    let memory = |number, certainty, at| {
-        let (key, key_digest) = key(number);
-        let tombstone = Tombstone {
-            version: Version(1),
-            cause: TombstoneCause::Deleted,
-            at: WallMicros(at),
-            certainty,
-            owner: TombstoneOwner::Own,
-            came_back: false,
-        };
-        Memory { key_digest, key, tombstone }
-    };
     let all = [
-        memory(1, Certainty::Observed, 69),
-        memory(2, Certainty::Observed, 70),
-        memory(3, Certainty::Certain, 1),
+        memory(1, tombstone(1, Certainty::Observed, 69)),
+        memory(2, tombstone(1, Certainty::Observed, 70)),
+        memory(3, tombstone(1, Certainty::Certain, 1)),
     ];
     let steps = all.clone().map(LedgerStep::Gone);
     journal.note(&products(), &node("node-a"), &steps, None).unwrap();
     assert_eq!(journal.prune(NOW, &retention(), 100).unwrap().tombstones, 1);
     assert_eq!(journal.memories_after(&products(), &node("node-a"), None, 9).unwrap(), all[1..]);
+}
+
+#[test]
+fn each_collection_remembers_for_as_long_as_it_says() {
+    let place = Place::new();
+    let journal = place.open();
+    let collections = ["products", "long", "unknown"].map(|name| name.parse().unwrap());
+    let steps = [40, 60].map(|at| LedgerStep::Gone(memory(at, tombstone(1, Certainty::Observed, at))));
+    for collection in &collections {
+        journal.note(collection, &node("node-a"), &steps, None).unwrap();
+    }
+    let [products, long, _] = collections.clone();
+    let retention =
+        Retention { observed: [(products, micros(30)), (long, micros(50))].into(), ..retention() };
+    assert_eq!(journal.prune(NOW, &retention, 100).unwrap().tombstones, 3);
+    let left = collections.map(|of| journal.memories_after(&of, &node("node-a"), None, 9).unwrap().len());
+    assert_eq!(left, [0, 1, 2], "nothing is forgotten of a collection that nobody names");
 }
 
 #[test]
@@ -133,17 +145,7 @@ fn expired_plans_and_pauses_go() {
             expires: WallMicros(expires),
             digest: [0; 16],
         };
-        let item = PlanItem {
-            key: key(1).0,
-            node: node("node-a"),
-            action: Action::Delete,
-            before: None,
-            after: None,
-            cause: Cause::Unknown,
-            rule: "x".to_owned(),
-            bytes: 0,
-        };
-        journal.put_plan(&plan, &[item]).unwrap();
+        journal.put_plan(&plan, &[plan_item(1)]).unwrap();
     }
     journal.pause(&Pause { scope: PauseScope::All, until: Some(WallMicros(100)) }).unwrap();
     journal.pause(&Pause { scope: PauseScope::Collection(products()), until: None }).unwrap();
@@ -158,25 +160,8 @@ fn a_call_prunes_no_more_than_its_bound_and_calls_add_up() {
     let journal = place.open();
     for number in [1, 2, 60] {
         let run = begin(&journal, number);
-        let item = |number| ItemRow {
-            run,
-            shard: ShardId(0),
-            key: key(number).0,
-            node: node("node-a"),
-            action: Action::Nothing,
-            cause: Cause::Unknown,
-            rule: "x".to_owned(),
-            outcome: ItemOutcome::Moving,
-            version_before: None,
-            version_after: None,
-            row_before: None,
-            row_after: None,
-            at: WallMicros(1),
-            repair: None,
-            age: None,
-            bytes: 0,
-        };
-        journal.record_items(&(0..25).map(item).collect::<Vec<_>>()).unwrap();
+        let items: Vec<_> = (0..25).map(|number| item(run, number, ItemOutcome::Moving)).collect();
+        journal.record_items(&items).unwrap();
         for shard in 0..3 {
             let result = ShardResult {
                 run,

@@ -1,7 +1,5 @@
 use proptest::prelude::*;
-use selfsame_core::{
-    Certainty, Fingerprinter, KeyDigest, Tombstone, TombstoneCause, TombstoneOwner, Version,
-};
+use selfsame_core::{Certainty, Fingerprinter, KeyDigest};
 
 use super::*;
 use crate::LedgerStep;
@@ -15,15 +13,7 @@ fn two() -> ShardCount {
 fn memory(number: i64, certainty: Certainty, at: i64) -> Memory {
     let (key, KeyDigest(mut digest)) = key(number);
     digest[15] = u8::try_from(number % 2).unwrap();
-    let tombstone = Tombstone {
-        version: Version(1),
-        cause: TombstoneCause::Deleted,
-        at: WallMicros(at),
-        certainty,
-        owner: TombstoneOwner::Own,
-        came_back: false,
-    };
-    Memory { key_digest: KeyDigest(digest), key, tombstone }
+    Memory { key_digest: KeyDigest(digest), key, tombstone: tombstone(1, certainty, at) }
 }
 
 fn remember(journal: &Journal, on: &str, memories: &[Memory]) {

@@ -79,9 +79,7 @@ fn digests(
 
 #[cfg(test)]
 mod tests {
-    use selfsame_core::{
-        Certainty, Fingerprinter, Tombstone, TombstoneCause, TombstoneOwner, Version, WallMicros,
-    };
+    use selfsame_core::{Certainty, Fingerprinter, Version};
 
     use super::*;
     use crate::testing::*;
@@ -89,18 +87,8 @@ mod tests {
 
     fn remember(journal: &Journal, by: &Fingerprinter, collection: &str, on: &str, number: i64) -> KeyDigest {
         let key = Key::integer(number);
-        let memory = Memory {
-            key_digest: by.key_digest(&key),
-            key,
-            tombstone: Tombstone {
-                version: Version(number),
-                cause: TombstoneCause::Deleted,
-                at: WallMicros(1),
-                certainty: Certainty::Observed,
-                owner: TombstoneOwner::Own,
-                came_back: false,
-            },
-        };
+        let tombstone = tombstone(number, Certainty::Observed, 1);
+        let memory = Memory { key_digest: by.key_digest(&key), key, tombstone };
         let digest = memory.key_digest;
         journal.note(&collection.parse().unwrap(), &node(on), &[LedgerStep::Gone(memory)], None).unwrap();
         digest

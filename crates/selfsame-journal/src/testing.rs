@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use selfsame_core::{CollectionName, Epoch, Key, KeyDigest, NodeName, RunId, Slot, WallMicros};
+use selfsame_core::{
+    Cause, Certainty, CollectionName, Epoch, Key, KeyDigest, NodeName, RunId, ShardId, Slot, Tombstone,
+    TombstoneCause, TombstoneOwner, Version, WallMicros,
+};
 
-use crate::{Journal, JournalOptions, Run};
+use crate::{Action, ItemOutcome, ItemRow, Journal, JournalOptions, Memory, PlanItem, Run};
 
 /// A directory with one journal.
 pub(crate) struct Place(tempfile::TempDir);
@@ -61,6 +64,60 @@ pub(crate) fn key(number: i64) -> (Key, KeyDigest) {
     let mut digest = [0; 16];
     digest[..8].copy_from_slice(&number.to_be_bytes());
     (Key::integer(number), KeyDigest(digest))
+}
+
+/// A replica's own memory of a client's deletion.
+pub(crate) fn tombstone(version: i64, certainty: Certainty, at: i64) -> Tombstone {
+    Tombstone {
+        version: Version(version),
+        cause: TombstoneCause::Deleted,
+        at: WallMicros(at),
+        certainty,
+        owner: TombstoneOwner::Own,
+        came_back: false,
+    }
+}
+
+/// What a ledger knows of a key.
+pub(crate) fn memory(number: i64, tombstone: Tombstone) -> Memory {
+    let (key, key_digest) = key(number);
+    Memory { key_digest, key, tombstone }
+}
+
+/// An item for which nothing was to be done.
+pub(crate) fn item(run: RunId, number: i64, outcome: ItemOutcome) -> ItemRow {
+    ItemRow {
+        run,
+        shard: ShardId(0),
+        key: key(number).0,
+        node: node("node-a"),
+        action: Action::Nothing,
+        cause: Cause::Unknown,
+        rule: "x".to_owned(),
+        outcome,
+        version_before: None,
+        version_after: None,
+        row_before: None,
+        row_after: None,
+        at: WallMicros(1),
+        repair: None,
+        age: None,
+        bytes: 0,
+    }
+}
+
+/// A delete that waits for approval.
+pub(crate) fn plan_item(number: i64) -> PlanItem {
+    PlanItem {
+        key: key(number).0,
+        node: node("node-a"),
+        action: Action::Delete,
+        before: None,
+        after: None,
+        cause: Cause::Unknown,
+        rule: "x".to_owned(),
+        bytes: 0,
+    }
 }
 
 /// Replaces what one statement selects, behind the journal's back.

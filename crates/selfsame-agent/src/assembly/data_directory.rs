@@ -1,17 +1,15 @@
 //! The agent's data directory: the journal in it holds whole rows, so that only the agent's user should look into it.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
 use std::path::Path;
+
+use crate::private;
 
 /// Makes the directory, and its parents, for their owner alone. One that is there stays as it is, and a warning
 /// says so if others may look into it.
 pub(super) fn prepare(path: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|error| match error.kind() {
+    private::directory(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => io::Error::new(io::ErrorKind::NotADirectory, "it is no directory"),
         _ => error,
     })?;

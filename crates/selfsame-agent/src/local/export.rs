@@ -1,6 +1,6 @@
 //! Writing documents of a replica to a file, for people: one line of JSON each, before they go.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::replica::LocalReplica;
 use crate::blocking::blocking;
 use crate::peer::PeerError;
+use crate::private;
 
 /// Keys in one read.
 const KEYS_PER_READ: usize = 500;
@@ -48,8 +49,8 @@ impl LocalReplica {
 }
 
 fn write(directory: &Path, path: &Path, lines: &[Value]) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let mut file = BufWriter::new(File::create_new(path)?);
+    private::directory(directory)?;
+    let mut file = BufWriter::new(private::new_file(path)?);
     for line in lines {
         writeln!(file, "{line}")?;
     }
@@ -79,6 +80,8 @@ fn value(cell: &Cell) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -95,6 +98,17 @@ mod tests {
             "row": { "id": 7, "blob": "00ff", "body": "{\"a\": 1.0}", "none": null, "real": "inf" },
         });
         assert_eq!(line(&Key::integer(7), &row), expected);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_its_owner_looks_into_an_export() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let (inner, path) = (directory.path().join("exports"), directory.path().join("exports/a.ndjson"));
+        write(&inner, &path, &[]).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&inner), mode(&path)), (0o700, 0o600));
     }
 
     #[test]

@@ -19,35 +19,14 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use selfsame_core::{Cause, ShardId, WallMicros};
-
     use super::*;
     use crate::testing::*;
-    use crate::{Action, ItemRow};
 
     #[test]
     fn items_are_counted_by_run_and_outcome_whatever_the_detail() {
         let place = Place::new();
         let journal = place.open();
         let runs = [begin(&journal, 1), begin(&journal, 2)];
-        let item = |run, number, outcome| ItemRow {
-            run,
-            shard: ShardId(0),
-            key: key(number).0,
-            node: node("node-a"),
-            action: Action::Nothing,
-            cause: Cause::Unknown,
-            rule: "rule".to_owned(),
-            outcome,
-            version_before: None,
-            version_after: None,
-            row_before: None,
-            row_after: None,
-            at: WallMicros(1),
-            repair: None,
-            age: None,
-            bytes: 0,
-        };
         let held = |reason: &str| ItemOutcome::Held(reason.to_owned());
         journal
             .record_items(&[

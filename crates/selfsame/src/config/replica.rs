@@ -175,13 +175,12 @@ fn time_field(tree: Section<'_>, name: &str) -> Result<Option<TimeField>, Report
     }
     let section = tree.section(name).ok_or(Reported)?;
     let field = section.value("field", units::field).ok_or(Reported)?.value;
-    let unit = section.text("unit").ok_or(Reported)?;
-    let unit = match unit.value {
+    let unit = match section.text("unit").ok_or(Reported)?.value {
         "s" => Unit::Seconds,
         "ms" => Unit::Millis,
         "us" => Unit::Micros,
         "rfc3339" => Unit::Rfc3339,
-        "counter" => Unit::Counter,
+        "counter" if name == "version" => Unit::Counter,
         _ => return Err(Reported),
     };
     Ok(Some(TimeField { field, unit }))

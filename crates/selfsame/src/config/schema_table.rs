@@ -25,8 +25,10 @@ const fn some_words(built: &'static [&'static str], not_built: &'static [&'stati
     Kind::Choice(Choice { built, not_built })
 }
 
-/// `counter` stands in the list of times too: that it is for versions only is the mapping's own rule.
 const UNITS: Kind = some_words(&["s", "ms", "us", "rfc3339", "counter"], &["timestamp"]);
+
+/// The units that are times: a counter is none.
+const TIMES: Kind = some_words(&["s", "ms", "us", "rfc3339"], &["timestamp"]);
 
 /// All settings, in the order of the documentation. Defaults are those of the design; bounds that it does not
 /// give are guesses at what can only be a mistake.
@@ -119,9 +121,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("collections[].expiry.field", Field, Required, "A column, else a member of the JSON column."),
     row(
         "collections[].expiry.unit",
-        UNITS,
+        TIMES,
         Required,
-        "As the version's, without `counter`: that is no time.",
+        "As the version's, but for `counter`: that is no time.",
     ),
     row(
         "collections[].deletion",
@@ -132,7 +134,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     row("collections[].deletion.field", Field, Required, "A column, else a member of the JSON column."),
     row(
         "collections[].deletion.unit",
-        UNITS,
+        TIMES,
         Required,
         "As the expiry's. Null, 0 or no field at all is no mark.",
     ),

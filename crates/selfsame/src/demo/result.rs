@@ -100,6 +100,8 @@ pub(super) struct Evidence<'a> {
     pub(super) passes: &'a [PassLine],
     /// Some pass's items were cut.
     pub(super) truncated: bool,
+    /// Damage that the pass after its round left, while clients wrote.
+    pub(super) left: &'a [String],
     /// What consumers without the filter saw.
     pub(super) echoes: &'a RepairCounts,
     /// What consumers complain about.
@@ -186,10 +188,11 @@ impl Evidence<'_> {
             failures.push("a key was damaged twice".to_owned());
         }
         let lists = [
-            (&judgement.undetected, "injections were not detected"),
-            (&judgement.unrepaired, "injections were not repaired"),
-            (&judgement.false_repairs, "repairs had no reason"),
-            (&judgement.false_holds, "keys were held without a reason"),
+            (self.left, "injections were not repaired by the pass after them, while clients wrote"),
+            (&judgement.undetected[..], "injections were not detected"),
+            (&judgement.unrepaired[..], "injections were not repaired"),
+            (&judgement.false_repairs[..], "repairs had no reason"),
+            (&judgement.false_holds[..], "keys were held without a reason"),
         ];
         for (list, what) in lists.into_iter().filter(|(list, _)| !list.is_empty()) {
             failures.push(format!("{} {what}: {}", list.len(), examples(list)));

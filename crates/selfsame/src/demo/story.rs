@@ -66,6 +66,8 @@ struct Passes {
     lines: Vec<PassLine>,
     items: Vec<PassItems>,
     truncated: bool,
+    /// Damage that the pass after its round left, while clients wrote.
+    left: Vec<String>,
 }
 
 impl Stage<'_> {
@@ -79,7 +81,7 @@ impl Stage<'_> {
         for round in 0..ROUNDS {
             self.damage(round, &format!("Damage, round {} of {ROUNDS}", round + 1))?;
             self.pass(&format!("Pass {} of {ROUNDS}, clients still writing", round + 1), &mut passes)?;
-            self.say_round(round, &passes);
+            self.judge_round(round, &mut passes);
         }
         let backup = Backup::make(&self.folder, &self.writer)?;
         for _ in 0..WAITS_AFTER_BACKUP {
@@ -190,13 +192,15 @@ impl Stage<'_> {
         Ok(in_sync)
     }
 
-    /// What became of the damage of one round, as far as its pass goes.
-    fn say_round(&mut self, round: usize, passes: &Passes) {
+    /// What became of the damage of one round by the end of its pass. All of it was done before the pass began, and
+    /// only ordinary traffic moves its keys: what that did not overtake, one pass finds standing still.
+    fn judge_round(&mut self, round: usize, passes: &mut Passes) {
         let writer = self.writer.lock();
         let injections: Vec<_> =
             writer.injections.iter().filter(|injection| injection.round == round).cloned().collect();
         let judgement = judge(&passes.items, &injections, &explanations(&writer));
         drop(writer);
+        passes.left.extend(judgement.unrepaired);
         self.talk.round(&RoundLine {
             injected: judgement.injected,
             overtaken: judgement.overtaken,
@@ -229,6 +233,7 @@ impl Stage<'_> {
             files: &files,
             passes: &passes.lines,
             truncated: passes.truncated,
+            left: &passes.left,
             echoes,
             acts: &acts.failures,
             last: acts.last.as_ref(),

@@ -50,6 +50,8 @@ CREATE TRIGGER _selfsame_delete_characters AFTER DELETE ON characters BEGIN
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
     None,
+    /// Finds nothing while clients write, and everything once they have stopped.
+    SleepsBesideClients,
     /// Leaves the last injection alone and says nothing of it.
     MissesOne,
     /// Writes something else than it should for the last injection.
@@ -281,7 +283,8 @@ impl Fleet for FakeFleet {
         };
         self.items.clear();
         self.replaced.clear();
-        for key in self.differing() {
+        let is_asleep = self.flaw == Flaw::SleepsBesideClients && !is_last;
+        for key in if is_asleep { BTreeSet::new() } else { self.differing() } {
             let winner = self.winner(&key, now);
             for node in 0..NODE_COUNT {
                 if self.stored(node, &key) != winner {
@@ -477,6 +480,15 @@ fn the_same_seed_damages_the_same_documents() {
     let (first, second) = (play(Flaw::None, 500_000), play(Flaw::None, 500_000));
     assert_eq!(first.overtaken, second.overtaken);
     assert_eq!((first.writes, first.files), (second.writes, second.files));
+}
+
+#[test]
+fn a_fleet_that_waits_for_the_clients_to_stop_is_named() {
+    let result = assert_named(
+        Flaw::SleepsBesideClients,
+        &["were not repaired by the pass after them, while clients wrote"],
+    );
+    assert_eq!((result.failures.len(), result.converged), (1, true), "{:#?}", result.failures);
 }
 
 #[test]
