@@ -111,8 +111,12 @@ impl OperatorService {
         let node = replica.node();
         self.others_can_tell(collection, node).await?;
         let mut reply = told(collection, replica);
-        let there_is = self.parts.owner.resync(collection, node, None).await.map_err(refused)?;
+        let looked = self.parts.owner.resync(collection, node, None).await.map_err(refused)?;
+        let there_is = looked.report;
         all_granted(&there_is)?;
+        if let Some(doubt) = looked.doubt {
+            return Err(Status::failed_precondition(format!("nothing was done: {doubt}")));
+        }
         let deleted: Vec<Key> = planned(&there_is, node)
             .filter(|item| item.action == Action::Delete)
             .map(|item| item.key.clone())
@@ -137,13 +141,15 @@ impl OperatorService {
         if reply.deletes + reply.copies > 0 {
             let approval = approval_of(&there_is, node);
             let _yields = replica.yielding();
-            let report = self.parts.owner.resync(collection, node, Some(approval)).await.map_err(refused)?;
-            all_granted(&report)?;
-            reply.written = written(&report, node);
-            reply.left = left(&report, node);
+            let done = self.parts.owner.resync(collection, node, Some(approval)).await.map_err(refused)?;
+            all_granted(&done.report)?;
+            reply.written = written(&done.report, node);
+            reply.left = left(&done.report, node);
+            reply.stopped = done.doubt.unwrap_or_default();
         }
-        // What is left differs still, and its word would count again.
+        // What is left differs still, as may what was not compared, and its word would count again.
         if reply.left == 0
+            && reply.stopped.is_empty()
             && let Some((_, dropped)) = replica.release().await.map_err(refused)?
         {
             reply.ended = true;
