@@ -198,3 +198,24 @@ async fn what_another_exchange_took_over_in_the_midst_is_not_taken_for_done() {
     assert_eq!((reply.deletes, reply.left, rows(&world)), (2, 0, vec![60, 60, 62]), "{reply:?}");
     assert_stays_held(&world, told, "no_majority").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_taken_back_under_another_hold_is_not_merged_for_the_one_that_was_left() {
+    let world = in_sync(CollectionSettings { feed: true, ..collection_settings() }).await;
+    let copy = world.stores[2].backup();
+    world.stores.iter().for_each(|store| assert!(store.delete(&Key::integer(9))));
+    world.pass().await;
+    // Rows are lost, and the feed does not tell of it.
+    (20..40).for_each(|id| assert!(world.stores[2].delete(&Key::integer(id))));
+    world.stores[2].cut_feed();
+    world.pass().await;
+    assert_eq!(cause(&world), Some(HoldCause::Vanished));
+    world.stores[2].restore(&copy);
+    let told = order(&world, v1::ResyncMode::Merge).await;
+    assert!(told.as_ref().is_err_and(|status| status.message().contains("restored")), "{told:?}");
+    assert_eq!(cause(&world), Some(HoldCause::Restored));
+    assert!(order(&world, v1::ResyncMode::Merge).await.unwrap().ended);
+    world.pass().await;
+    world.pass().await;
+    assert_eq!(rows(&world), [59, 59, 59], "what was certainly deleted did not come back");
+}

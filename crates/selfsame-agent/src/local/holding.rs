@@ -342,16 +342,22 @@ impl LocalReplica {
 
     /// Ends a hold because a person says so: its documents count as live again, and what it saw vanish is forgotten,
     /// so that it is given back what it lacks. Gives the hold, and how many tombstones were dropped; `None` if it was
-    /// not held. Certain tombstones stay.
+    /// not held. Certain tombstones stay. Refused if another hold has taken its place: nobody has decided about that.
     pub async fn release(self: &Arc<Self>) -> Result<Option<(Hold, usize)>, PeerError> {
-        let Some(hold) = self.held() else { return Ok(None) };
-        let identity = self.parts.store.identity().await.map_err(|error| self.silent(&error))?;
+        let Some(decided) = self.held() else { return Ok(None) };
+        // A store that was taken back since is not kept as the one that was left.
+        let identity = self.recognise_store().await?;
+        if let Some(standing) = self.held() {
+            same_hold(&decided, &standing)?;
+        }
         // The store as it is now is the one that is left from here on. Before the hold ends: a crash between leaves
         // it held.
         self.keep_store(identity).await?;
         let this = self.clone();
         blocking(move || {
             let mut known = this.holding.known.lock();
+            let Some(hold) = known.hold.clone() else { return Ok(None) };
+            same_hold(&decided, &hold)?;
             // What had vanished within the day before it was too much is suspended too.
             let since = hold.since.plus(-ROLLING_DAY_MICROS);
             let (journal, collection) = (&this.parts.journal, &this.parts.collection.name);
@@ -390,6 +396,18 @@ impl LocalReplica {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses to end a hold that is not the one that was decided about.
+fn same_hold(decided: &Hold, standing: &Hold) -> Result<(), PeerError> {
+    if decided.cause == standing.cause {
+        return Ok(());
+    }
+    Err(PeerError::Refused(format!(
+        "it is held for another reason by now: {}: {}; hint: decide again",
+        standing.cause.as_str(),
+        standing.detail
+    )))
 }
 
 /// While this lives, a replica takes the others' word: it is written to though it is held.

@@ -111,6 +111,7 @@ impl OperatorService {
         let node = replica.node();
         self.others_can_tell(collection, node).await?;
         let mut reply = told(collection, replica);
+        let held = replica.held().map(|hold| hold.cause);
         let looked = self.parts.owner.resync(collection, node, None).await.map_err(refused)?;
         let there_is = looked.report;
         all_granted(&there_is)?;
@@ -146,6 +147,10 @@ impl OperatorService {
             reply.written = written(&done.report, node);
             reply.left = left(&done.report, node);
             reply.stopped = done.doubt.unwrap_or_default();
+        }
+        if replica.held().is_some_and(|hold| Some(hold.cause) != held) {
+            reply.stopped =
+                "it is held for another reason by now; hint: selfsame status, and decide again".to_owned();
         }
         // What is left differs still, as may what was not compared, and its word would count again.
         if reply.left == 0
