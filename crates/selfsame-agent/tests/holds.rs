@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use selfsame_agent::exchange::report::{Action, PassReport};
 use selfsame_agent::exchange::{Approval, Mandate, Resync};
+use selfsame_agent::local::LocalAgent;
 use selfsame_agent::peer::Peer as _;
 use selfsame_agent::settings::CollectionSettings;
 use selfsame_core::{Key, ReplicaIndex, ShardVerdict, UnknownReason, WallMicros};
@@ -140,6 +141,33 @@ async fn an_ordinary_bulk_deletion_frees_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_vanishes_after_the_roots_were_given_is_not_taken_for_equal() {
+    let world = in_sync(collection_settings()).await;
+    lose(&world.stores[2], 0..18);
+    assert_held(&world.pass().await);
+    lose(&world.stores[0], 0..18);
+    lose(&world.stores[1], 0..18);
+    assert_held(&world.pass().await);
+    // The next pass finds all equal. Before it says so, while it waits for one replica's roots, another one loses more. Roots
+    // are the third that ask which store answers, after a scan's two.
+    let (store, agent) = (world.stores[2].clone(), world.agents[2].clone());
+    let request = ScanRequest { collection: world.fleet.collections[0].name.clone(), since: WallMicros(7) };
+    world.faults[1].push(Call::Identity, None);
+    world.faults[1].push(Call::Identity, None);
+    world.meanwhile(1, Call::Identity, async move {
+        lose(&store, 20..40);
+        scanned(&agent, request).await;
+    });
+    assert_held(&world.pass().await);
+    assert_eq!(rows(&world), [42, 42, 22], "else nothing is tested");
+    assert_eq!(cause(&world, 2), Some(HoldCause::Vanished));
+    for _ in 0..2 {
+        assert_held(&world.pass().await);
+    }
+    assert_eq!(rows(&world), [42, 42, 22]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_expired_or_the_feed_tells_holds_nobody() {
     let world = World::with(CollectionSettings { feed: true, ..collection_settings() });
     for id in 0..60 {
@@ -228,8 +256,12 @@ async fn a_counter_that_was_read_before_a_scan_moved_it_on_has_not_gone_back() {
 /// Lets one replica be read to its end, in real time.
 async fn scan(world: &World, agent: usize) {
     let request = ScanRequest { collection: world.fleet.collections[0].name.clone(), since: WallMicros(7) };
+    scanned(&world.agents[agent], request).await;
+}
+
+async fn scanned(agent: &LocalAgent, request: ScanRequest) {
     let done = |(_, state): &(_, ScanState)| matches!(state, ScanState::Done { .. });
-    while !world.agents[agent].scan(request.clone()).await.unwrap().iter().all(done) {
+    while !agent.scan(request.clone()).await.unwrap().iter().all(done) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

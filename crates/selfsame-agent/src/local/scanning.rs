@@ -266,6 +266,7 @@ impl LocalReplica {
         let this = self.clone();
         let finished = blocking(move || this.index()?.finish_scan(&[])).await;
         let finished = finished.map_err(|error| self.index_failed(&error))?;
+        self.caught_up();
         self.count_completed_scan();
         tracing::info!(
             collection = %self.parts.collection.name, node = %self.parts.node, rows = finished.rows,
