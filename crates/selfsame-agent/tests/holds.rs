@@ -13,9 +13,9 @@ use selfsame_agent::exchange::{Approval, Mandate, Resync};
 use selfsame_agent::local::LocalAgent;
 use selfsame_agent::peer::Peer as _;
 use selfsame_agent::settings::CollectionSettings;
-use selfsame_core::{Key, ReplicaIndex, ShardVerdict, UnknownReason, WallMicros};
+use selfsame_core::{Key, ReplicaIndex, ShardVerdict, TimeField, Unit, UnknownReason, WallMicros};
 use selfsame_journal::HoldCause;
-use selfsame_store::{Call, MemoryStore, Store as _};
+use selfsame_store::{Call, MemoryBackup, MemoryStore, Store as _};
 use selfsame_wire::message::{ScanRequest, ScanState};
 use world::{World, collection_settings, expiring_row, in_sync, items, row};
 
@@ -327,6 +327,83 @@ async fn merged_a_restored_replica_does_not_bring_back_what_was_certainly_delete
     world.replicas[2].release().await.unwrap();
     world.pass().await;
     assert_eq!(rows(&world), [59, 59, 59]);
+}
+
+/// A world in which a key was certainly deleted on all replicas, and a copy of one of them from before.
+async fn certainly_deleted() -> (World, MemoryBackup) {
+    let world = in_sync(CollectionSettings { feed: true, ..collection_settings() }).await;
+    let copy = world.stores[2].backup();
+    world.stores.iter().for_each(|store| assert!(store.delete(&Key::integer(9))));
+    assert!(is_in_sync(&world.pass().await));
+    (world, copy)
+}
+
+/// Merged, it does not bring back the key that was certainly deleted.
+async fn assert_deleted_for_good(world: &World) {
+    assert_eq!(cause(world, 2), Some(HoldCause::Restored));
+    world.replicas[2].release().await.unwrap();
+    world.pass().await;
+    assert_eq!(rows(world), [59, 59, 59]);
+    assert!(is_in_sync(&world.pass().await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_copy_that_takes_the_stores_place_under_a_scan_did_not_come_back() {
+    let (world, copy) = certainly_deleted().await;
+    let store = world.stores[2].clone();
+    world.interrupt(2, Call::Scan, move || store.restore(&copy));
+    world.pass().await;
+    assert_deleted_for_good(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_at_a_row_of_a_restored_store_does_not_bring_it_back() {
+    let (world, copy) = certainly_deleted().await;
+    world.stores[2].restore(&copy);
+    world.replicas[2].look(vec![Key::integer(9)]).await.unwrap();
+    assert_deleted_for_good(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_wrong_store_tells_of_deletions_is_no_proof() {
+    let marking = {
+        let mut collection = collection_settings();
+        for replica in &mut collection.replicas {
+            replica.mapping.deletion = Some(TimeField { field: "deleted".into(), unit: Unit::Micros });
+        }
+        collection
+    };
+    let feeding = CollectionSettings { feed: true, ..collection_settings() };
+    for (collection, under_the_scan) in [(marking, true), (feeding.clone(), true), (feeding, false)] {
+        let how = format!("feed: {}, under the scan: {under_the_scan}", collection.feed);
+        let world = in_sync(collection).await;
+        let (store, right) = (world.stores[2].clone(), world.stores[2].row(&Key::integer(5)).unwrap());
+        let becomes_another = move || {
+            store.replace_identity("staging");
+            store.put(row(5, 100, &format!("{{\"deleted\":{}}}", world::NOW)));
+            lose(&store, 6..7);
+        };
+        if under_the_scan {
+            world.interrupt(2, Call::Scan, becomes_another);
+        } else {
+            becomes_another();
+        }
+        for _ in 0..2 {
+            world.pass().await;
+            assert_eq!(cause(&world, 2), Some(HoldCause::Restored), "{how}");
+        }
+        // The right one is there again.
+        world.stores[2].replace_identity("c");
+        world.stores[2].put(right);
+        world.stores[2].put(world.stores[0].row(&Key::integer(6)).unwrap());
+        world.replicas[2].release().await.unwrap();
+        for id in [5, 6] {
+            world.stores[0].put(row(id, 100, "{\"differs\":true}"));
+        }
+        world.pass().await;
+        world.pass().await;
+        assert_eq!(rows(&world), [60, 60, 60], "{how}");
+    }
 }
 
 fn order(approved: Option<Approval>) -> Mandate {

@@ -391,6 +391,9 @@ impl LocalReplica {
         }
         // The store as it is now is the one that is left from here on. Before the hold ends: a crash between leaves
         // it held.
+        if decided.cause == HoldCause::Restored {
+            self.skip_feed().await?;
+        }
         self.keep_store(identity).await?;
         let this = self.clone();
         blocking(move || {

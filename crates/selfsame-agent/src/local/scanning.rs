@@ -150,6 +150,10 @@ impl LocalReplica {
                 .scan(Scope::All, from.as_ref(), PAGE)
                 .await
                 .map_err(|error| self.silent(&error))?;
+            if page.rows.iter().flatten().any(|document| document.marked) {
+                // A mark proves a deletion, if it is this replica's.
+                self.recognise_store().await?;
+            }
             let this = self.clone();
             let taken = blocking(move || this.take_in_page(&page.rows).map(|again| (again, page.rows)));
             let (again, rows) = taken.await?;
