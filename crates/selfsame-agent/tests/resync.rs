@@ -219,3 +219,21 @@ async fn a_store_that_is_taken_back_under_another_hold_is_not_merged_for_the_one
     world.pass().await;
     assert_eq!(rows(&world), [59, 59, 59], "what was certainly deleted did not come back");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_ordered_goes_on_though_nobody_waits_for_it() {
+    let world = replaced(&[100], collection_settings()).await;
+    world.pass().await;
+    let operator = operator(&world);
+    let first = operator.resync(Request::new(request(v1::ResyncMode::Empty)));
+    // The first confirm takes longer.
+    assert!(tokio::time::timeout(Duration::from_secs(1), first).await.is_err());
+    let again = operator.resync(Request::new(request(v1::ResyncMode::Empty))).await;
+    assert!(again.as_ref().is_err_and(|status| status.message().contains("is under way")), "{again:?}");
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!((cause(&world), rows(&world)), (None, vec![60, 60, 60]));
+    let again = operator.resync(Request::new(request(v1::ResyncMode::Empty))).await.unwrap().into_inner();
+    assert_eq!(again.collections[0].held, "", "{again:?}");
+}
