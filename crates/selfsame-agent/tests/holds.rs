@@ -15,7 +15,7 @@ use selfsame_agent::peer::Peer as _;
 use selfsame_agent::settings::CollectionSettings;
 use selfsame_core::{Key, ReplicaIndex, ShardVerdict, TimeField, Unit, UnknownReason, WallMicros};
 use selfsame_journal::HoldCause;
-use selfsame_store::{Call, MemoryBackup, MemoryStore, Store as _};
+use selfsame_store::{Call, Fault, MemoryBackup, MemoryStore, Store as _};
 use selfsame_wire::message::{ScanRequest, ScanState};
 use world::{World, collection_settings, expiring_row, in_sync, items, row};
 
@@ -92,6 +92,24 @@ async fn vanishes_add_up_over_scans_within_a_day_and_not_beyond() {
         world.pass().await;
         assert_eq!(cause(&world, 2), held, "{pause}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scan_whose_end_fails_counts_what_vanished_once() {
+    let mut world = in_sync(collection_settings()).await;
+    lose(&world.stores[2], 0..6);
+    // What it did not meet is read, and counted; then it is concluded from another read, which fails.
+    world.faults[2].push(Call::Read, None);
+    world.faults[2].push(Call::Read, Some(Fault::Unavailable));
+    world.pass().await;
+    assert_eq!(
+        world.replicas[2].completed_scans().shards,
+        4,
+        "the first pass's alone, else nothing is tested"
+    );
+    world.restart_all();
+    world.pass().await;
+    assert_eq!((cause(&world, 2), rows(&world)), (None, vec![60, 60, 60]));
 }
 
 #[tokio::test(start_paused = true)]

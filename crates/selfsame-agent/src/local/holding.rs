@@ -137,8 +137,8 @@ impl LocalReplica {
     }
 
     /// Counts what vanished, before it is concluded that it is gone: durable when this returns, and so is the hold
-    /// that may follow. Blocking.
-    pub(super) fn count_vanished(&self, gone: &[Gone]) -> Result<(), PeerError> {
+    /// that may follow. `scan` is when the scan began that counts them at its end, if one does. Blocking.
+    pub(super) fn count_vanished(&self, gone: &[Gone], scan: Option<WallMicros>) -> Result<(), PeerError> {
         let (mut vanished, mut left) = (BTreeMap::<ShardId, u64>::new(), Left::new());
         for gone in gone.iter().filter(|gone| gone.vanished) {
             *vanished.entry(gone.shard).or_default() += 1;
@@ -165,7 +165,7 @@ impl LocalReplica {
             }
         }
         let (journal, collection) = (&self.parts.journal, &self.parts.collection);
-        let day = journal.count_vanishes(&collection.name, &self.parts.node, now, &counts);
+        let day = journal.count_vanishes(&collection.name, &self.parts.node, now, &counts, scan);
         let day = day.map_err(|error| self.broken(&error))?;
         match too_much(&day, &left, now, collection.brakes.vanished_share_max) {
             Some((VanishingHold::Share, detail)) => self.hold(HoldCause::Vanished, detail),

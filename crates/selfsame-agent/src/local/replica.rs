@@ -233,7 +233,7 @@ impl LocalReplica {
                 let entry = gone.get(digest)?;
                 Some(Gone::of(digest.shard(shards), entry, memory.as_ref(), self.moment()))
             });
-            self.count_vanished(&lost.collect::<Vec<_>>())?;
+            self.count_vanished(&lost.collect::<Vec<_>>(), None)?;
         }
         let conclude = conclude != Conclude::Nothing;
         let held = self.held().is_some();

@@ -220,8 +220,13 @@ impl LocalReplica {
     }
 
     /// Reads what the walk did not meet once more, and counts what vanished, all of it before anything is concluded:
-    /// a part of what is too much is no evidence either. Gives the keys that are gone.
-    async fn count_missed(self: &Arc<Self>, missed: &[(KeyDigest, Entry)]) -> Result<Vec<Key>, PeerError> {
+    /// a part of what is too much is no evidence either. Gives the keys that are gone. A scan whose end failed comes by
+    /// here again, and counts them once.
+    async fn count_missed(
+        self: &Arc<Self>,
+        began: WallMicros,
+        missed: &[(KeyDigest, Entry)],
+    ) -> Result<Vec<Key>, PeerError> {
         let (mut keys, mut gone) = (Vec::new(), Vec::new());
         let shards = self.parts.mapping.spec().shards;
         for chunk in missed.chunks(KEYS_PER_READ) {
@@ -238,7 +243,7 @@ impl LocalReplica {
         // A store that was replaced under the scan lost them all at once.
         self.recognise_store().await?;
         let this = self.clone();
-        blocking(move || this.count_vanished(&gone)).await?;
+        blocking(move || this.count_vanished(&gone, Some(began))).await?;
         Ok(keys)
     }
 
@@ -259,7 +264,7 @@ impl LocalReplica {
                 Vanished::Unsure { .. } => {}
             }
         }
-        let gone = self.count_missed(&missed).await?;
+        let gone = self.count_missed(progress.started, &missed).await?;
         for chunk in gone.chunks(KEYS_PER_READ) {
             self.observe(chunk.to_vec(), Conclude::Counted).await?;
         }
