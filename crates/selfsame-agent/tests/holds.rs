@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use selfsame_agent::exchange::report::{Action, PassReport};
 use selfsame_agent::exchange::{Approval, Mandate, Resync};
+use selfsame_agent::local::LocalAgent;
 use selfsame_agent::peer::Peer as _;
 use selfsame_agent::settings::CollectionSettings;
-use selfsame_core::{Key, ReplicaIndex, ShardVerdict, UnknownReason, WallMicros};
+use selfsame_core::{Key, ReplicaIndex, ShardVerdict, TimeField, Unit, UnknownReason, WallMicros};
 use selfsame_journal::HoldCause;
-use selfsame_store::{Call, MemoryStore, Store as _};
+use selfsame_store::{Call, Fault, MemoryBackup, MemoryStore, Store as _};
 use selfsame_wire::message::{ScanRequest, ScanState};
 use world::{World, collection_settings, expiring_row, in_sync, items, row};
 
@@ -94,6 +95,24 @@ async fn vanishes_add_up_over_scans_within_a_day_and_not_beyond() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_scan_whose_end_fails_counts_what_vanished_once() {
+    let mut world = in_sync(collection_settings()).await;
+    lose(&world.stores[2], 0..6);
+    // What it did not meet is read, and counted; then it is concluded from another read, which fails.
+    world.faults[2].push(Call::Read, None);
+    world.faults[2].push(Call::Read, Some(Fault::Unavailable));
+    world.pass().await;
+    assert_eq!(
+        world.replicas[2].completed_scans().shards,
+        4,
+        "the first pass's alone, else nothing is tested"
+    );
+    world.restart_all();
+    world.pass().await;
+    assert_eq!((cause(&world, 2), rows(&world)), (None, vec![60, 60, 60]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_confirm_saw_vanish_counts_with_what_scans_saw() {
     let world = in_sync(collection_settings()).await;
     lose(&world.stores[2], 0..6);
@@ -137,6 +156,33 @@ async fn an_ordinary_bulk_deletion_frees_itself() {
     lose(&world.stores[2], 20..21);
     world.pass().await;
     assert_eq!(cause(&world, 2), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_vanishes_after_the_roots_were_given_is_not_taken_for_equal() {
+    let world = in_sync(collection_settings()).await;
+    lose(&world.stores[2], 0..18);
+    assert_held(&world.pass().await);
+    lose(&world.stores[0], 0..18);
+    lose(&world.stores[1], 0..18);
+    assert_held(&world.pass().await);
+    // The next pass finds all equal. Before it says so, while it waits for one replica's roots, another one loses more. Roots
+    // are the third that ask which store answers, after a scan's two.
+    let (store, agent) = (world.stores[2].clone(), world.agents[2].clone());
+    let request = ScanRequest { collection: world.fleet.collections[0].name.clone(), since: WallMicros(7) };
+    world.faults[1].push(Call::Identity, None);
+    world.faults[1].push(Call::Identity, None);
+    world.meanwhile(1, Call::Identity, async move {
+        lose(&store, 20..40);
+        scanned(&agent, request).await;
+    });
+    assert_held(&world.pass().await);
+    assert_eq!(rows(&world), [42, 42, 22], "else nothing is tested");
+    assert_eq!(cause(&world, 2), Some(HoldCause::Vanished));
+    for _ in 0..2 {
+        assert_held(&world.pass().await);
+    }
+    assert_eq!(rows(&world), [42, 42, 22]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,8 +274,12 @@ async fn a_counter_that_was_read_before_a_scan_moved_it_on_has_not_gone_back() {
 /// Lets one replica be read to its end, in real time.
 async fn scan(world: &World, agent: usize) {
     let request = ScanRequest { collection: world.fleet.collections[0].name.clone(), since: WallMicros(7) };
+    scanned(&world.agents[agent], request).await;
+}
+
+async fn scanned(agent: &LocalAgent, request: ScanRequest) {
     let done = |(_, state): &(_, ScanState)| matches!(state, ScanState::Done { .. });
-    while !world.agents[agent].scan(request.clone()).await.unwrap().iter().all(done) {
+    while !agent.scan(request.clone()).await.unwrap().iter().all(done) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -295,6 +345,83 @@ async fn merged_a_restored_replica_does_not_bring_back_what_was_certainly_delete
     world.replicas[2].release().await.unwrap();
     world.pass().await;
     assert_eq!(rows(&world), [59, 59, 59]);
+}
+
+/// A world in which a key was certainly deleted on all replicas, and a copy of one of them from before.
+async fn certainly_deleted() -> (World, MemoryBackup) {
+    let world = in_sync(CollectionSettings { feed: true, ..collection_settings() }).await;
+    let copy = world.stores[2].backup();
+    world.stores.iter().for_each(|store| assert!(store.delete(&Key::integer(9))));
+    assert!(is_in_sync(&world.pass().await));
+    (world, copy)
+}
+
+/// Merged, it does not bring back the key that was certainly deleted.
+async fn assert_deleted_for_good(world: &World) {
+    assert_eq!(cause(world, 2), Some(HoldCause::Restored));
+    world.replicas[2].release().await.unwrap();
+    world.pass().await;
+    assert_eq!(rows(world), [59, 59, 59]);
+    assert!(is_in_sync(&world.pass().await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_copy_that_takes_the_stores_place_under_a_scan_did_not_come_back() {
+    let (world, copy) = certainly_deleted().await;
+    let store = world.stores[2].clone();
+    world.interrupt(2, Call::Scan, move || store.restore(&copy));
+    world.pass().await;
+    assert_deleted_for_good(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_at_a_row_of_a_restored_store_does_not_bring_it_back() {
+    let (world, copy) = certainly_deleted().await;
+    world.stores[2].restore(&copy);
+    world.replicas[2].look(vec![Key::integer(9)]).await.unwrap();
+    assert_deleted_for_good(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_wrong_store_tells_of_deletions_is_no_proof() {
+    let marking = {
+        let mut collection = collection_settings();
+        for replica in &mut collection.replicas {
+            replica.mapping.deletion = Some(TimeField { field: "deleted".into(), unit: Unit::Micros });
+        }
+        collection
+    };
+    let feeding = CollectionSettings { feed: true, ..collection_settings() };
+    for (collection, under_the_scan) in [(marking, true), (feeding.clone(), true), (feeding, false)] {
+        let how = format!("feed: {}, under the scan: {under_the_scan}", collection.feed);
+        let world = in_sync(collection).await;
+        let (store, right) = (world.stores[2].clone(), world.stores[2].row(&Key::integer(5)).unwrap());
+        let becomes_another = move || {
+            store.replace_identity("staging");
+            store.put(row(5, 100, &format!("{{\"deleted\":{}}}", world::NOW)));
+            lose(&store, 6..7);
+        };
+        if under_the_scan {
+            world.interrupt(2, Call::Scan, becomes_another);
+        } else {
+            becomes_another();
+        }
+        for _ in 0..2 {
+            world.pass().await;
+            assert_eq!(cause(&world, 2), Some(HoldCause::Restored), "{how}");
+        }
+        // The right one is there again.
+        world.stores[2].replace_identity("c");
+        world.stores[2].put(right);
+        world.stores[2].put(world.stores[0].row(&Key::integer(6)).unwrap());
+        world.replicas[2].release().await.unwrap();
+        for id in [5, 6] {
+            world.stores[0].put(row(id, 100, "{\"differs\":true}"));
+        }
+        world.pass().await;
+        world.pass().await;
+        assert_eq!(rows(&world), [60, 60, 60], "{how}");
+    }
 }
 
 fn order(approved: Option<Approval>) -> Mandate {

@@ -39,6 +39,12 @@ CREATE TABLE store_seen (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// The step to the format that tells which scan counted what vanished.
+pub(crate) const STEP_BY_SCAN: &str = "
+-- When the scan began, by which it is named; NULL: a confirm counted it.
+ALTER TABLE vanish ADD COLUMN scan INTEGER;
+";
+
 /// Why a replica is held as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldCause {
@@ -115,22 +121,32 @@ const STORE_SEEN: Table = Table { name: "store_seen", key_columns: 2 };
 
 impl Journal {
     /// Counts keys of a replica that vanished, by shard; gives all that is counted of the rolling day that ends at
-    /// `now`. What is older is forgotten.
+    /// `now`. What is older is forgotten. A scan, named by when it began, counts once, however often it comes to its
+    /// end: what it counts again is of what it counted before.
     pub fn count_vanishes(
         &self,
         collection: &CollectionName,
         node: &NodeName,
         now: WallMicros,
         keys: &[(ShardId, u64)],
+        scan: Option<WallMicros>,
     ) -> Result<Vec<(ShardId, Vanishes)>, JournalError> {
         self.write(|transaction| {
             let sql = "DELETE FROM vanish WHERE collection = ?1 AND node = ?2 AND at <= ?3";
             let day_ago = now.plus(-ROLLING_DAY_MICROS);
             columns::run(transaction, sql, params![collection.as_str(), node.as_str(), day_ago.0])?;
             for (shard, keys) in keys.iter().filter(|(_, keys)| *keys > 0) {
-                let sql = "INSERT INTO vanish(collection, node, shard, at, keys) VALUES (?1, ?2, ?3, ?4, ?5)";
                 let keys = columns::stored("vanished keys", *keys)?;
-                let bound = params![collection.as_str(), node.as_str(), shard.0, now.0, keys];
+                let scan = scan.map(|began| began.0);
+                let sql = "UPDATE vanish SET keys = max(keys, ?4)
+                           WHERE collection = ?1 AND node = ?2 AND shard = ?3 AND scan = ?5";
+                let bound = params![collection.as_str(), node.as_str(), shard.0, keys, scan];
+                if columns::run(transaction, sql, bound)? > 0 {
+                    continue;
+                }
+                let sql = "INSERT INTO vanish(collection, node, shard, at, keys, scan)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                let bound = params![collection.as_str(), node.as_str(), shard.0, now.0, keys, scan];
                 columns::run(transaction, sql, bound)?;
             }
             let sql =

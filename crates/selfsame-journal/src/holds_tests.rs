@@ -37,16 +37,49 @@ fn the_first_hold_stands_but_one_that_needs_a_person_takes_its_place() {
 fn vanishes_are_counted_for_a_day_by_shard_and_forgotten_with_the_hold() {
     let place = Place::new();
     let count = |now, keys: &[(ShardId, u64)]| {
-        place.open().count_vanishes(&products(), &node("a"), WallMicros(now), keys).unwrap()
+        place.open().count_vanishes(&products(), &node("a"), WallMicros(now), keys, None).unwrap()
     };
     let at = |shard, at, keys| (ShardId(shard), Vanishes { at: WallMicros(at), keys });
     assert_eq!(count(1, &[(ShardId(0), 3), (ShardId(1), 0)]), [at(0, 1, 3)]);
     assert_eq!(count(2, &[(ShardId(1), 4)]), [at(0, 1, 3), at(1, 2, 4)]);
     assert_eq!(count(1 + ROLLING_DAY_MICROS, &[]), [at(1, 2, 4)]);
-    let others = place.open().count_vanishes(&products(), &node("b"), WallMicros(2), &[]).unwrap();
+    let others = place.open().count_vanishes(&products(), &node("b"), WallMicros(2), &[], None).unwrap();
     assert_eq!(others, []);
     place.open().end_hold(&products(), &node("a"), HoldEnd::Equal).unwrap();
     assert_eq!(count(3, &[]), []);
+}
+
+#[test]
+fn a_scan_that_comes_to_its_end_again_counts_once() {
+    let place = Place::new();
+    let count = |now, keys: u64, scan: Option<i64>| {
+        let scan = scan.map(WallMicros);
+        let counted = [(ShardId(0), keys)];
+        let day =
+            place.open().count_vanishes(&products(), &node("a"), WallMicros(now), &counted, scan).unwrap();
+        day.iter().map(|(_, vanishes)| vanishes.keys).collect::<Vec<_>>()
+    };
+    assert_eq!(count(10, 6, Some(3)), [6]);
+    assert_eq!(count(11, 6, Some(3)), [6]);
+    assert_eq!(count(12, 2, Some(3)), [6], "four of them were concluded already");
+    assert_eq!(count(13, 7, Some(3)), [7]);
+    assert_eq!(count(14, 5, Some(4)), [7, 5], "another scan");
+    assert_eq!(count(15, 1, None), [7, 5, 1]);
+    assert_eq!(count(16, 1, None), [7, 5, 1, 1]);
+}
+
+#[test]
+fn a_journal_of_the_fifth_format_is_upgraded() {
+    let place = Place::new();
+    tamper(
+        &place.open(),
+        "ALTER TABLE vanish DROP COLUMN scan; INSERT INTO vanish VALUES (1, 'products', 'a', 0, 9, 6);
+         PRAGMA user_version = 5;",
+    );
+    let counted = [(ShardId(0), 4)];
+    let day =
+        place.open().count_vanishes(&products(), &node("a"), WallMicros(10), &counted, Some(WallMicros(9)));
+    assert_eq!(day.unwrap().len(), 2, "what was counted before is of another scan");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{Action, Hold, HoldCause, IntentOutcome, ItemOutcome, NodeLoad, Repai
 
 #[test]
 fn the_format_is_the_number_of_steps() {
-    assert_eq!(FORMAT, 5);
+    assert_eq!(FORMAT, 6);
 }
 
 /// A journal as a program of format 1 left it.

@@ -67,6 +67,12 @@ impl Exchange {
         roots.iter().enumerate().map(asked).collect()
     }
 
+    /// Notes the replicas that are not asked.
+    pub(super) fn note_unheard(&self, asked: &[bool], report: &mut ShardReport) {
+        let silent = self.members.iter().zip(asked).filter(|(_, asked)| !**asked);
+        report.unheard.extend(silent.map(|(member, _)| member.node.clone()));
+    }
+
     pub(super) fn leave_out<'a>(
         &self,
         asked: &mut [bool],

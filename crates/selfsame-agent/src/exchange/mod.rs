@@ -96,6 +96,8 @@ struct Judged {
     key: Key,
     key_digest: KeyDigest,
     observations: Vec<Observation>,
+    /// Replicas that were silent in the first read.
+    silent_first: Vec<ReplicaIndex>,
     /// For each replica a change of what it holds that a person does not want.
     pins: Vec<Option<Pin>>,
     confirmed: Confirmed,
@@ -166,6 +168,7 @@ impl Exchange {
         report.horizon = purge.horizon(joined);
         let mut asked = self.asked(roots);
         let first = heard.first().copied();
+        self.note_unheard(&asked, report);
         // What was approved is looked at wherever it stands; all else that differs counts for the verdict.
         let mut keys = self.descend(claim, heard, report).await?;
         if let Mandate::Approved(approval) = &self.mandate {
@@ -205,6 +208,7 @@ impl Exchange {
                 break (judged, confirmed_at.unwrap_or_else(Instant::now));
             }
             report.unknown.push(UnknownReason::Held);
+            self.note_unheard(asked, report);
         };
         let tasks = self.resolve(asked, &judged, report);
         let tasks = self.set_aside_pinned(claim, tasks, report);
@@ -270,6 +274,7 @@ impl Exchange {
                 return Err(error);
             }
             let node = &heard.remove(at).member.node;
+            report.unheard.insert(node.clone());
             tracing::warn!(collection = %claim.collection, shard = %claim.shard, %node, %error, "the exchange goes on without a replica");
             report.unknown.push(error.reason());
         }
@@ -301,7 +306,8 @@ impl Exchange {
             let (observations, pins): (Vec<_>, _) =
                 seen.into_iter().map(|seen| (seen.observation, seen.pinned)).unzip();
             let confirmed = self.judge(&first, &observations, moment);
-            Judged { key, key_digest, observations, pins, confirmed, at: moment.now }
+            let silent_first = silent(asked, &first).collect();
+            Judged { key, key_digest, observations, silent_first, pins, confirmed, at: moment.now }
         };
         Ok(keys.into_iter().zip(digests).zip(first.into_iter().zip(second)).map(judge).collect())
     }
@@ -310,8 +316,14 @@ impl Exchange {
     fn resolve<'a>(&self, asked: &[bool], judged: &'a [Judged], report: &mut ShardReport) -> Vec<Task<'a>> {
         let mut tasks = Vec::new();
         for judged in judged {
-            if went_silent(asked, &judged.observations) {
+            let mut unheard: Vec<ReplicaIndex> = silent(asked, &judged.observations).collect();
+            if judged.confirmed == Confirmed::Moving {
+                // Perhaps nothing moved, and only one read heard all.
+                unheard.extend(&judged.silent_first);
+            }
+            if !unheard.is_empty() {
                 report.unknown.push(UnknownReason::Unreachable);
+                report.unheard.extend(unheard.iter().map(|replica| self.members[replica.0].node.clone()));
             }
             let unreadable = positions(&judged.observations, |presence| *presence == Presence::Unreadable);
             for replica in &unreadable {
@@ -490,9 +502,13 @@ fn positions(observations: &[Observation], matches: impl Fn(&Presence) -> bool) 
 
 /// Whether a replica that gave its root did not answer for this key: that those heard agree says nothing of it.
 fn went_silent(asked: &[bool], observations: &[Observation]) -> bool {
-    let silent =
-        |(asked, observation): (&bool, &Observation)| *asked && observation.presence == Presence::Unreachable;
-    asked.iter().zip(observations).any(silent)
+    silent(asked, observations).next().is_some()
+}
+
+/// The replicas that gave their roots and did not answer for this key.
+fn silent(asked: &[bool], observations: &[Observation]) -> impl Iterator<Item = ReplicaIndex> {
+    let silent = |index: &usize| asked[*index] && observations[*index].presence == Presence::Unreachable;
+    (0..asked.len().min(observations.len())).filter(silent).map(ReplicaIndex)
 }
 
 /// The replica to name for a held key of which none stands out: one that holds what no other holds, else the first.

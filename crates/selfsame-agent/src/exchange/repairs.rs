@@ -69,7 +69,9 @@ impl Exchange {
         for (target, mut tasks) in by_target {
             while !tasks.is_empty() {
                 let batch: Vec<Task<'_>> = tasks.drain(..tasks.len().min(BATCH_KEYS_MAX)).collect();
-                let batch = self.still_confirmed(claim, asked, batch, confirmed_at, &mut done).await;
+                let (batch, unheard) =
+                    self.still_confirmed(claim, asked, batch, confirmed_at, &mut done).await;
+                report.unknown.extend(unheard);
                 self.apply_batch(claim, target, batch, report, &mut done).await;
             }
         }
@@ -154,7 +156,8 @@ impl Exchange {
         (!approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(otherwise)
     }
 
-    /// A batch that starts later than `apply_within` after its confirm is read once more; what moved is left.
+    /// A batch that starts later than `apply_within` after its confirm is read once more; what moved is left. Gives
+    /// also why not all of it was read, if it was not.
     async fn still_confirmed<'a>(
         &self,
         claim: &Claim,
@@ -162,16 +165,20 @@ impl Exchange {
         batch: Vec<Task<'a>>,
         confirmed_at: Instant,
         done: &mut Vec<Done<'a>>,
-    ) -> Vec<Task<'a>> {
+    ) -> (Vec<Task<'a>>, Option<UnknownReason>) {
         if confirmed_at.elapsed() <= self.collection.apply_within {
-            return batch;
+            return (batch, None);
         }
         let keys: Vec<Key> = batch.iter().map(|task| task.judged.key.clone()).collect();
-        let Ok(fresh) = reads::observe(claim, &self.members, asked, &keys, true).await else {
-            // Superseded: whoever did that goes on with them.
-            done.extend(batch.into_iter().map(|task| Done { task, outcome: Outcome::Moving }));
-            return Vec::new();
+        let fresh = match reads::observe(claim, &self.members, asked, &keys, true).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                // Superseded: whoever did that goes on with them.
+                done.extend(batch.into_iter().map(|task| Done { task, outcome: Outcome::Moving }));
+                return (Vec::new(), Some(error.reason()));
+            }
         };
+        let silent = fresh.iter().any(|fresh| went_silent(asked, fresh));
         let mut kept = Vec::new();
         for (task, fresh) in batch.into_iter().zip(fresh) {
             if self.same_verdict(task.judged, &fresh) {
@@ -180,7 +187,7 @@ impl Exchange {
                 done.push(Done { task, outcome: Outcome::Moving });
             }
         }
-        kept
+        (kept, silent.then_some(UnknownReason::Unreachable))
     }
 
     fn same_verdict(&self, judged: &Judged, fresh: &[Observation]) -> bool {

@@ -1,6 +1,6 @@
 //! What an exchange reports: verdicts, counts and one item for each key and replica that differed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use selfsame_core::{
     Cause, Counts, DivergenceAge, EntryDigest, Epoch, HoldReason, Key, KeyDigest, NodeName, RepairId,
@@ -28,6 +28,8 @@ pub struct ShardReport {
     /// Certain tombstones at or below it were joined by all replicas, and may be forgotten; `None`: nothing was purged
     /// yet.
     pub horizon: Option<WallMicros>,
+    /// Replicas whose word did not count: they gave no root, are held, or fell silent on the way.
+    pub unheard: BTreeSet<NodeName>,
     /// Under which claim; `None` if it was not claimed, or another exchange has taken it over.
     pub epoch: Option<Epoch>,
 }
@@ -44,6 +46,7 @@ impl ShardReport {
             planned: None,
             equal_since: Vec::new(),
             horizon: None,
+            unheard: BTreeSet::new(),
             epoch: None,
         }
     }

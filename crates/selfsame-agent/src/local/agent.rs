@@ -130,7 +130,7 @@ impl LocalAgent {
             return NodeRoots { node: replica.node().clone(), roots: silent };
         }
         let answers = match timeout(STORE_ANSWERS_WITHIN, replica.recognise_store()).await {
-            Ok(Ok(_)) => epochs.iter().map(|(shard, _)| root(replica, *shard)).collect(),
+            Ok(Ok(_)) => epochs.iter().map(|(shard, epoch)| root(replica, *shard, epoch)).collect(),
             Ok(Err(error)) => vec![Err(error.reason()); epochs.len()],
             Err(_) => vec![Err(UnknownReason::Busy); epochs.len()],
         };
@@ -150,7 +150,8 @@ impl LocalAgent {
     }
 }
 
-fn root(replica: &LocalReplica, shard: ShardId) -> Result<Root, UnknownReason> {
+fn root(replica: &LocalReplica, shard: ShardId, epoch: &Epoch) -> Result<Root, UnknownReason> {
+    replica.gives_root(shard, epoch);
     let index = replica.index().map_err(|error| replica.index_failed(&error).reason())?;
     let root = index.root(shard).ok_or(UnknownReason::Config)?;
     // The clock was set back since the scan: when it really began, nobody knows.
@@ -188,8 +189,8 @@ impl Peer for LocalAgent {
     async fn complete(&self, request: CompleteRequest) -> Result<(), PeerError> {
         for equal in &request.equal {
             let Ok(replica) = self.replica(&request.collection, &equal.node) else { continue };
-            let (replica, equal) = (replica.clone(), equal.clone());
-            blocking(move || replica.found_equal(&equal)).await?;
+            let (replica, equal, claims) = (replica.clone(), equal.clone(), request.shards.clone());
+            blocking(move || replica.found_equal(&equal, &claims)).await?;
         }
         for judged in &request.judged {
             let Ok(replica) = self.replica(&request.collection, &judged.node) else { continue };

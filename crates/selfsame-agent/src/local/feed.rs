@@ -16,21 +16,25 @@ const PAGE: PageSize = PageSize { rows: 1_000, bytes: 8 << 20 };
 
 impl LocalReplica {
     /// Reads the feed up to now, if the collection wants it read. To be called after a read and before something is
-    /// concluded from it: what the feed proves, nobody needs to guess.
+    /// concluded from it: what the feed proves, nobody needs to guess. What the feed of a store says that was taken
+    /// back, or is another's, is no proof: it waits for a person's word, and is left out then.
     pub(super) async fn catch_up(self: &Arc<Self>) -> Result<(), PeerError> {
         if !self.parts.collection.feed || !self.parts.store.capabilities().ordered_feed {
+            return Ok(());
+        }
+        if self.is_taken_back() {
             return Ok(());
         }
         // One at a time: a page that is taken twice would bring back memories that have ended since.
         let _alone = self.reading_feed.lock().await;
         loop {
-            let this = self.clone();
-            let from = blocking(move || {
-                this.parts.journal.feed_position(&this.parts.collection.name, &this.parts.node)
-            });
-            let from = FeedPosition(from.await.map_err(|error| self.broken(&error))?.unwrap_or_default());
+            let from = self.feed_position().await?;
             let changes = self.parts.store.changes(from, PAGE).await.map_err(|error| self.silent(&error))?;
             if changes.changes.is_empty() && changes.next == from {
+                return Ok(());
+            }
+            self.recognise_store().await?;
+            if self.is_taken_back() {
                 return Ok(());
             }
             if changes.gap {
@@ -46,6 +50,33 @@ impl LocalReplica {
                 self.look_again(written).await?;
             }
         }
+    }
+
+    /// Up to where the feed was read.
+    async fn feed_position(self: &Arc<Self>) -> Result<FeedPosition, PeerError> {
+        let this = self.clone();
+        let position =
+            blocking(move || this.parts.journal.feed_position(&this.parts.collection.name, &this.parts.node));
+        Ok(FeedPosition(position.await.map_err(|error| self.broken(&error))?.unwrap_or_default()))
+    }
+
+    /// Leaves out what the feed says up to now: deletions in it are known by scans alone. To be called before the hold
+    /// of a store that was taken back ends.
+    pub(super) async fn skip_feed(self: &Arc<Self>) -> Result<(), PeerError> {
+        if !self.parts.collection.feed || !self.parts.store.capabilities().ordered_feed {
+            return Ok(());
+        }
+        let _alone = self.reading_feed.lock().await;
+        let mut from = self.feed_position().await?;
+        loop {
+            let changes = self.parts.store.changes(from, PAGE).await.map_err(|error| self.silent(&error))?;
+            if changes.changes.is_empty() && changes.next == from {
+                break;
+            }
+            from = changes.next;
+        }
+        let this = self.clone();
+        blocking(move || this.note(&[], Some(from.0))).await.map(|_| ())
     }
 
     /// Takes in changes; gives the keys that clients wrote and that are remembered as gone. Blocking.

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use selfsame_core::away::{Gap, Scans};
 use selfsame_core::brake::{ROLLING_DAY_MICROS, Vanishes, Vanishing, VanishingHold, vanished_within_day};
 use selfsame_core::{
-    Certainty, Entry, Evidence, KeyDigest, Moment, RowDigest, ShardId, Tombstone, UnknownReason, WallMicros,
+    Certainty, Entry, Epoch, Evidence, KeyDigest, Moment, RowDigest, ShardId, ShardVerdict, Tombstone,
+    UnknownReason, WallMicros,
 };
 use selfsame_journal::{Hold, HoldCause, HoldEnd, JournalError, StoreSeen};
 use selfsame_store::{Identity, StoreError};
@@ -31,6 +32,11 @@ struct Known {
     hold: Option<Hold>,
     /// Shards that were found equal on all replicas since the hold began and since anything vanished from them.
     equal: BTreeSet<ShardId>,
+    /// Under which claim the root of a shard was given last, since anything vanished from it.
+    given: BTreeMap<ShardId, Epoch>,
+    /// Shards whose roots may have keys that were counted as vanished: from the count to the next completed scan, or
+    /// all of them before there was one. Their roots are no reason to end a hold.
+    lagging: BTreeSet<ShardId>,
     /// When it was scanned, as far as it was noted.
     scans: Option<Scans>,
     /// Which store answered last.
@@ -47,6 +53,8 @@ impl Holding {
             known: Mutex::new(Known {
                 hold: journal.held(collection, &parts.node)?,
                 equal: BTreeSet::new(),
+                given: BTreeMap::new(),
+                lagging: parts.mapping.spec().shards.ids().collect(),
                 scans: journal.scans(collection, &parts.node)?,
                 store: journal.store_seen(collection, &parts.node)?,
                 went_back: 0,
@@ -129,8 +137,8 @@ impl LocalReplica {
     }
 
     /// Counts what vanished, before it is concluded that it is gone: durable when this returns, and so is the hold
-    /// that may follow. Blocking.
-    pub(super) fn count_vanished(&self, gone: &[Gone]) -> Result<(), PeerError> {
+    /// that may follow. `scan` is when the scan began that counts them at its end, if one does. Blocking.
+    pub(super) fn count_vanished(&self, gone: &[Gone], scan: Option<WallMicros>) -> Result<(), PeerError> {
         let (mut vanished, mut left) = (BTreeMap::<ShardId, u64>::new(), Left::new());
         for gone in gone.iter().filter(|gone| gone.vanished) {
             *vanished.entry(gone.shard).or_default() += 1;
@@ -147,11 +155,18 @@ impl LocalReplica {
         }
         let now = self.parts.clock.now();
         let counts: Vec<(ShardId, u64)> = vanished.into_iter().collect();
+        {
+            // What was equal is so no more, also by a word that is on its way. Before the count: it is of this hold.
+            let mut known = self.holding.known.lock();
+            for (shard, _) in &counts {
+                known.equal.remove(shard);
+                known.given.remove(shard);
+                known.lagging.insert(*shard);
+            }
+        }
         let (journal, collection) = (&self.parts.journal, &self.parts.collection);
-        let day = journal.count_vanishes(&collection.name, &self.parts.node, now, &counts);
+        let day = journal.count_vanishes(&collection.name, &self.parts.node, now, &counts, scan);
         let day = day.map_err(|error| self.broken(&error))?;
-        // What was equal is so no more.
-        self.holding.known.lock().equal.retain(|shard| counts.iter().all(|(vanished, _)| vanished != shard));
         match too_much(&day, &left, now, collection.brakes.vanished_share_max) {
             Some((VanishingHold::Share, detail)) => self.hold(HoldCause::Vanished, detail),
             Some((VanishingHold::Emptied, detail)) => self.hold(HoldCause::Emptied, detail),
@@ -257,9 +272,29 @@ impl LocalReplica {
         }
     }
 
-    /// Takes in that shards were found equal on all replicas since the hold began. A hold for vanishing ends when
-    /// that was said of all of them: what vanished here is gone everywhere. Blocking.
-    pub(super) fn found_equal(&self, equal: &HeldEqual) -> Result<(), PeerError> {
+    /// The root of a shard is about to be given under a claim.
+    pub(super) fn gives_root(&self, shard: ShardId, claim: &Epoch) {
+        let mut known = self.holding.known.lock();
+        if known.lagging.contains(&shard) {
+            known.given.remove(&shard);
+        } else {
+            known.given.insert(shard, claim.clone());
+        }
+    }
+
+    /// A scan was completed: its index has nothing of what it counted as vanished.
+    pub(super) fn caught_up(&self) {
+        self.holding.known.lock().lagging.clear();
+    }
+
+    /// Takes in that shards were found equal on all replicas since the hold began, under these claims; not those from
+    /// which anything vanished after their roots were given. A hold for vanishing ends when that was said of all of
+    /// them: what vanished here is gone everywhere. Blocking.
+    pub(super) fn found_equal(
+        &self,
+        equal: &HeldEqual,
+        claims: &[(ShardId, Epoch, ShardVerdict)],
+    ) -> Result<(), PeerError> {
         let mut known = self.holding.known.lock();
         let names_it = |hold: &Hold| {
             hold.since == equal.since && hold.cause.ends_by_itself() && equal.node == self.parts.node
@@ -267,7 +302,11 @@ impl LocalReplica {
         if !known.hold.as_ref().is_some_and(names_it) {
             return Ok(());
         }
-        known.equal.extend(&equal.shards);
+        let stands = |(shard, epoch, _): &&(ShardId, Epoch, ShardVerdict)| {
+            equal.shards.contains(shard) && known.given.get(shard) == Some(epoch)
+        };
+        let standing: Vec<ShardId> = claims.iter().filter(stands).map(|(shard, ..)| *shard).collect();
+        known.equal.extend(standing);
         if !self.parts.mapping.spec().shards.ids().all(|shard| known.equal.contains(&shard)) {
             return Ok(());
         }
@@ -342,16 +381,25 @@ impl LocalReplica {
 
     /// Ends a hold because a person says so: its documents count as live again, and what it saw vanish is forgotten,
     /// so that it is given back what it lacks. Gives the hold, and how many tombstones were dropped; `None` if it was
-    /// not held. Certain tombstones stay.
+    /// not held. Certain tombstones stay. Refused if another hold has taken its place: nobody has decided about that.
     pub async fn release(self: &Arc<Self>) -> Result<Option<(Hold, usize)>, PeerError> {
-        let Some(hold) = self.held() else { return Ok(None) };
-        let identity = self.parts.store.identity().await.map_err(|error| self.silent(&error))?;
+        let Some(decided) = self.held() else { return Ok(None) };
+        // A store that was taken back since is not kept as the one that was left.
+        let identity = self.recognise_store().await?;
+        if let Some(standing) = self.held() {
+            same_hold(&decided, &standing)?;
+        }
         // The store as it is now is the one that is left from here on. Before the hold ends: a crash between leaves
         // it held.
+        if decided.cause == HoldCause::Restored {
+            self.skip_feed().await?;
+        }
         self.keep_store(identity).await?;
         let this = self.clone();
         blocking(move || {
             let mut known = this.holding.known.lock();
+            let Some(hold) = known.hold.clone() else { return Ok(None) };
+            same_hold(&decided, &hold)?;
             // What had vanished within the day before it was too much is suspended too.
             let since = hold.since.plus(-ROLLING_DAY_MICROS);
             let (journal, collection) = (&this.parts.journal, &this.parts.collection.name);
@@ -390,6 +438,18 @@ impl LocalReplica {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses to end a hold that is not the one that was decided about.
+fn same_hold(decided: &Hold, standing: &Hold) -> Result<(), PeerError> {
+    if decided.cause == standing.cause {
+        return Ok(());
+    }
+    Err(PeerError::Refused(format!(
+        "it is held for another reason by now: {}: {}; hint: decide again",
+        standing.cause.as_str(),
+        standing.detail
+    )))
 }
 
 /// While this lives, a replica takes the others' word: it is written to though it is held.

@@ -15,7 +15,7 @@ use selfsame_store::Read;
 use selfsame_wire::limits::MEMORIES_MAX;
 use selfsame_wire::message::{KeyMemory, LedgerReply};
 
-use super::replica::{LocalReplica, LocalReplicaParts};
+use super::replica::{LocalReplica, LocalReplicaParts, is_again};
 use crate::peer::PeerError;
 
 /// Memories that are read from the journal at a time.
@@ -163,7 +163,13 @@ impl LocalReplica {
         let moment = self.moment();
         let taken_back = self.is_taken_back();
         let told = seen.iter().filter(|seen| !(taken_back && seen.is_as_deleted()));
-        let steps: Vec<LedgerStep> = told.filter_map(|seen| seen.step(moment)).collect();
+        let proves = |step: &LedgerStep| match step {
+            LedgerStep::Gone(memory) => memory.tombstone.certainty == Certainty::Certain,
+            LedgerStep::Inserted(..) | LedgerStep::Repaired(..) => false,
+        };
+        let steps = told.filter_map(|seen| seen.step(moment));
+        // A store that may be another's proves no deletion: a scan after the hold finds its marks again.
+        let steps: Vec<LedgerStep> = steps.filter(|step| !(taken_back && proves(step))).collect();
         let changes = self.note(&steps, None)?;
         Ok(changes.into_iter().map(|change| (change.key_digest, change.after)).collect())
     }
@@ -273,11 +279,7 @@ impl LocalReplica {
             })
             .collect();
         self.take_in(&seen)?;
-        let of_the_version = |at: &usize| {
-            let remembered = remembered[*at].as_ref();
-            let own = remembered.filter(|memory| memory.owner == TombstoneOwner::Own && !memory.came_back);
-            own.is_some_and(|memory| memory.version == documents[*at].entry.version)
-        };
+        let of_the_version = |at: &usize| is_again(documents[*at], remembered[*at].as_ref());
         let live = (0..documents.len()).filter(|at| !documents[*at].marked);
         Ok(live.filter(of_the_version).map(|at| documents[at].entry.key.clone()).collect())
     }

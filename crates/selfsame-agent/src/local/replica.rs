@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use selfsame_core::{
     AgentName, Document, Entry, Evidence, Fingerprinter, Key, KeyDigest, Mapping, NodeName, Observation,
-    Presence, RowDigest, Sighting, Stamp, Tombstone, UnknownReason,
+    Presence, RowDigest, Sighting, Stamp, Tombstone, TombstoneOwner, UnknownReason,
 };
 use selfsame_index::{Fresh, Index, IndexError};
 use selfsame_journal::{Journal, JournalError};
@@ -76,6 +76,27 @@ pub(super) struct FreshReads {
     /// What the ledger remembered before the read began.
     pub(super) remembered: Vec<Option<Tombstone>>,
     pub(super) reads: Vec<Read>,
+}
+
+impl FreshReads {
+    /// Whether a store that is not the one that was left may have said so: a row is there again that was seen to go, in
+    /// the version in which it went, or is marked as deleted and was not remembered so.
+    fn may_be_of_another_store(&self) -> bool {
+        let tells = |(read, memory): (&Read, &Option<Tombstone>)| match read {
+            Read::Live(document) => is_again(document, memory.as_ref()),
+            Read::Marked(document) => {
+                memory.as_ref().is_none_or(|memory| memory.version < document.entry.version)
+            }
+            Read::Absent | Read::Unreadable(_) => false,
+        };
+        self.reads.iter().zip(&self.remembered).any(tells)
+    }
+}
+
+/// Whether a live row has the very version that this replica saw go, and nobody wrote it again as far as is known.
+pub(super) fn is_again(document: &Document, memory: Option<&Tombstone>) -> bool {
+    let own = memory.filter(|memory| memory.owner == TombstoneOwner::Own && !memory.came_back);
+    own.is_some_and(|memory| memory.version == document.entry.version)
 }
 
 impl LocalReplica {
@@ -168,7 +189,9 @@ impl LocalReplica {
         Ok(fresh)
     }
 
-    /// Reads keys from the store, and notes beforehand how things stand: what is learned of a read is of then.
+    /// Reads keys from the store, and notes beforehand how things stand: what is learned of a read is of then. What a
+    /// client may have written or deleted since, another store may as well have had all along: it is looked which one
+    /// answered.
     async fn read_fresh(self: &Arc<Self>, keys: &[Key]) -> Result<FreshReads, PeerError> {
         let (this, asked) = (self.clone(), keys.to_vec());
         let (stamp, digests, remembered) = blocking(move || {
@@ -185,7 +208,11 @@ impl LocalReplica {
             tracing::error!(node = %self.parts.node, asked = keys.len(), answered = reads.len(), "store answered a read short");
             return Err(PeerError::Unknown(UnknownReason::Unreachable));
         }
-        Ok(FreshReads { stamp, digests, remembered, reads })
+        let fresh = FreshReads { stamp, digests, remembered, reads };
+        if fresh.may_be_of_another_store() {
+            self.recognise_store().await?;
+        }
+        Ok(fresh)
     }
 
     /// Takes in what a read saw: index, ledger, observations. Blocking.
@@ -211,7 +238,7 @@ impl LocalReplica {
                 let entry = gone.get(digest)?;
                 Some(Gone::of(digest.shard(shards), entry, memory.as_ref(), self.moment()))
             });
-            self.count_vanished(&lost.collect::<Vec<_>>())?;
+            self.count_vanished(&lost.collect::<Vec<_>>(), None)?;
         }
         let conclude = conclude != Conclude::Nothing;
         let held = self.held().is_some();

@@ -150,6 +150,10 @@ impl LocalReplica {
                 .scan(Scope::All, from.as_ref(), PAGE)
                 .await
                 .map_err(|error| self.silent(&error))?;
+            if page.rows.iter().flatten().any(|document| document.marked) {
+                // A mark proves a deletion, if it is this replica's.
+                self.recognise_store().await?;
+            }
             let this = self.clone();
             let taken = blocking(move || this.take_in_page(&page.rows).map(|again| (again, page.rows)));
             let (again, rows) = taken.await?;
@@ -216,8 +220,13 @@ impl LocalReplica {
     }
 
     /// Reads what the walk did not meet once more, and counts what vanished, all of it before anything is concluded:
-    /// a part of what is too much is no evidence either. Gives the keys that are gone.
-    async fn count_missed(self: &Arc<Self>, missed: &[(KeyDigest, Entry)]) -> Result<Vec<Key>, PeerError> {
+    /// a part of what is too much is no evidence either. Gives the keys that are gone. A scan whose end failed comes by
+    /// here again, and counts them once.
+    async fn count_missed(
+        self: &Arc<Self>,
+        began: WallMicros,
+        missed: &[(KeyDigest, Entry)],
+    ) -> Result<Vec<Key>, PeerError> {
         let (mut keys, mut gone) = (Vec::new(), Vec::new());
         let shards = self.parts.mapping.spec().shards;
         for chunk in missed.chunks(KEYS_PER_READ) {
@@ -234,7 +243,7 @@ impl LocalReplica {
         // A store that was replaced under the scan lost them all at once.
         self.recognise_store().await?;
         let this = self.clone();
-        blocking(move || this.count_vanished(&gone)).await?;
+        blocking(move || this.count_vanished(&gone, Some(began))).await?;
         Ok(keys)
     }
 
@@ -255,7 +264,7 @@ impl LocalReplica {
                 Vanished::Unsure { .. } => {}
             }
         }
-        let gone = self.count_missed(&missed).await?;
+        let gone = self.count_missed(progress.started, &missed).await?;
         for chunk in gone.chunks(KEYS_PER_READ) {
             self.observe(chunk.to_vec(), Conclude::Counted).await?;
         }
@@ -266,6 +275,7 @@ impl LocalReplica {
         let this = self.clone();
         let finished = blocking(move || this.index()?.finish_scan(&[])).await;
         let finished = finished.map_err(|error| self.index_failed(&error))?;
+        self.caught_up();
         self.count_completed_scan();
         tracing::info!(
             collection = %self.parts.collection.name, node = %self.parts.node, rows = finished.rows,

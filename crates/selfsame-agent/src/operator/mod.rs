@@ -74,12 +74,13 @@ pub struct OperatorParts {
 #[derive(Clone)]
 pub struct OperatorService {
     parts: Arc<OperatorParts>,
+    resyncs: resync::UnderWay,
 }
 
 impl OperatorService {
     /// The service of an agent.
     pub fn new(parts: OperatorParts) -> OperatorService {
-        OperatorService { parts: Arc::new(parts) }
+        OperatorService { parts: Arc::new(parts), resyncs: resync::UnderWay::default() }
     }
 
     /// The collections that an empty or a given name means.

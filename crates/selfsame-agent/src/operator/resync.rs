@@ -1,11 +1,14 @@
 //! `resync`: a person decides whose word counts for a replica that is held. The agent that the node is attached to
 //! does it; others pass the question on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use selfsame_core::{Key, NodeName};
 use selfsame_wire::v1;
+use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::OperatorService;
@@ -15,8 +18,31 @@ use crate::local::LocalReplica;
 use crate::owner::resync::{approval_of, planned};
 use crate::settings::CollectionSettings;
 
-/// How long the agent of the node may take: it scans every replica.
-const RESYNCED_WITHIN: Duration = Duration::from_secs(600);
+/// How long the agent of the node may take: it scans every replica twice, for hours where they are large. One that is
+/// dead is found by its connection.
+const RESYNCED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The nodes whose resync is under way.
+pub(super) type UnderWay = Arc<Mutex<BTreeSet<NodeName>>>;
+
+/// One resync of a node at a time, until this is dropped.
+struct Turn {
+    node: NodeName,
+    under_way: UnderWay,
+}
+
+impl Turn {
+    fn take(under_way: &UnderWay, node: &NodeName) -> Option<Turn> {
+        let first = under_way.lock().insert(node.clone());
+        first.then(|| Turn { node: node.clone(), under_way: under_way.clone() })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.under_way.lock().remove(&self.node);
+    }
+}
 
 impl OperatorService {
     pub(super) async fn resync_node(
@@ -34,7 +60,7 @@ impl OperatorService {
             return Err(Status::not_found(format!("no node `{node}`; hint: selfsame status lists them")));
         };
         if agent.name == self.parts.name {
-            return self.resync_own(&node, mode, &request).await;
+            return self.resync_to_its_end(node, mode, request).await;
         }
         if forwarded {
             return Err(Status::not_found(format!("node `{node}` is not attached to this agent")));
@@ -55,6 +81,32 @@ impl OperatorService {
             "agent {}, which node `{node}` is attached to, cannot be asked: {why}; hint: start it",
             agent.name
         )))
+    }
+
+    /// As [`Self::resync_own`], also if nobody waits for it any more: it takes long, and who repeats an order is not to
+    /// meet one that was cut in the midst.
+    async fn resync_to_its_end(
+        &self,
+        node: NodeName,
+        mode: v1::ResyncMode,
+        request: v1::ResyncRequest,
+    ) -> Result<v1::ResyncReply, Status> {
+        let Some(turn) = Turn::take(&self.resyncs, &node) else {
+            return Err(Status::failed_precondition(format!(
+                "a resync of `{node}` is under way; hint: selfsame status says when it is not held any more"
+            )));
+        };
+        let (answer, answered) = oneshot::channel();
+        let this = self.clone();
+        self.parts.tasks.spawn("resync", async move {
+            let done = this.resync_own(&node, mode, &request).await;
+            drop(turn);
+            if let Err(unheard) = answer.send(done) {
+                tracing::info!(%node, outcome = ?unheard, "a resync has ended, and nobody waited for it");
+            }
+        });
+        // Without an answer only if the agent drains.
+        answered.await.unwrap_or_else(|_| Err(Status::unavailable("the agent is ending")))
     }
 
     async fn resync_own(
@@ -111,8 +163,13 @@ impl OperatorService {
         let node = replica.node();
         self.others_can_tell(collection, node).await?;
         let mut reply = told(collection, replica);
-        let there_is = self.parts.owner.resync(collection, node, None).await.map_err(refused)?;
+        let held = replica.held().map(|hold| hold.cause);
+        let looked = self.parts.owner.resync(collection, node, None).await.map_err(refused)?;
+        let there_is = looked.report;
         all_granted(&there_is)?;
+        if let Some(doubt) = looked.doubt {
+            return Err(Status::failed_precondition(format!("nothing was done: {doubt}")));
+        }
         let deleted: Vec<Key> = planned(&there_is, node)
             .filter(|item| item.action == Action::Delete)
             .map(|item| item.key.clone())
@@ -137,13 +194,19 @@ impl OperatorService {
         if reply.deletes + reply.copies > 0 {
             let approval = approval_of(&there_is, node);
             let _yields = replica.yielding();
-            let report = self.parts.owner.resync(collection, node, Some(approval)).await.map_err(refused)?;
-            all_granted(&report)?;
-            reply.written = written(&report, node);
-            reply.left = left(&report, node);
+            let done = self.parts.owner.resync(collection, node, Some(approval)).await.map_err(refused)?;
+            all_granted(&done.report)?;
+            reply.written = written(&done.report, node);
+            reply.left = left(&done.report, node);
+            reply.stopped = done.doubt.unwrap_or_default();
         }
-        // What is left differs still, and its word would count again.
+        if replica.held().is_some_and(|hold| Some(hold.cause) != held) {
+            reply.stopped =
+                "it is held for another reason by now; hint: selfsame status, and decide again".to_owned();
+        }
+        // What is left differs still, as may what was not compared, and its word would count again.
         if reply.left == 0
+            && reply.stopped.is_empty()
             && let Some((_, dropped)) = replica.release().await.map_err(refused)?
         {
             reply.ended = true;

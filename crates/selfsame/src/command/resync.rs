@@ -63,6 +63,7 @@ struct Row {
     written: u64,
     left: u64,
     exported: String,
+    stopped: String,
 }
 
 /// Runs `selfsame resync`. Exit code 1 if something that was ordered was not done, or nothing was ordered after all.
@@ -93,7 +94,8 @@ pub(crate) async fn run(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(1));
     }
     let reply = order(&config, &v1::ResyncRequest { dry_run: false, deletes_max, ..request }).await?;
-    let left: u64 = reply.collections.iter().map(|replica| replica.left).sum();
+    let is_done = |replica: &v1::ResyncedReplica| replica.left == 0 && replica.stopped.is_empty();
+    let done = reply.collections.iter().all(is_done);
     match args.output {
         Output::Json => {
             let collections = reply.collections.into_iter().map(row).collect();
@@ -103,7 +105,7 @@ pub(crate) async fn run(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
             reply.collections.iter().flat_map(after).try_for_each(|line| print_line(&line))?;
         }
     }
-    Ok(ExitCode::from(u8::from(left > 0)))
+    Ok(ExitCode::from(u8::from(!done)))
 }
 
 async fn order(config: &FleetConfig, request: &v1::ResyncRequest) -> anyhow::Result<v1::ResyncReply> {
@@ -141,6 +143,9 @@ fn after(replica: &v1::ResyncedReplica) -> Vec<String> {
     if *left > 0 {
         lines.push(format!("  {left} not written; hint: selfsame runs and show say why; then resync again"));
     }
+    if !replica.stopped.is_empty() {
+        lines.push(format!("  {}", replica.stopped));
+    }
     if !exported.is_empty() {
         lines.push(format!("  what was deleted is in {exported}"));
     }
@@ -159,6 +164,7 @@ fn row(replica: v1::ResyncedReplica) -> Row {
         written: replica.written,
         left: replica.left,
         exported: replica.exported,
+        stopped: replica.stopped,
     }
 }
 
@@ -202,5 +208,8 @@ mod tests {
         );
         let text = after(&v1::ResyncedReplica { written: 6, left: 1, ..replica() }).join("\n");
         assert!(text.contains("it is held still") && text.contains("1 not written"), "{text}");
+        let stopped = "1 of 4 shards could not be compared".to_owned();
+        let text = after(&v1::ResyncedReplica { written: 7, stopped, ..replica() }).join("\n");
+        assert!(text.contains("it is held still") && text.contains("1 of 4 shards"), "{text}");
     }
 }
