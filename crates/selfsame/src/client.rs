@@ -55,6 +55,11 @@ where
     anyhow::bail!(NobodyAnswered(unanswered.join("\n")))
 }
 
+/// The names of agents whose part is missing, as tools read them.
+pub(crate) fn names(silent: &[v1::SilentAgent]) -> Vec<String> {
+    silent.iter().map(|agent| agent.agent.clone()).collect()
+}
+
 /// Names the agents whose part is missing in an answer: those that did not answer the one that did, or would not.
 pub(crate) fn tell_silent(silent: &[v1::SilentAgent]) {
     for agent in silent {

@@ -60,6 +60,13 @@ pub fn reason(status: &Status) -> String {
     text
 }
 
+/// Names an agent among those whose part is missing, unless it is.
+pub(super) fn name_once(silent: &mut Vec<v1::SilentAgent>, agent: v1::SilentAgent) {
+    if silent.iter().all(|known| known.agent != agent.agent) {
+        silent.push(agent);
+    }
+}
+
 impl OperatorService {
     /// Whether another agent passes this request on. One that means somebody else is refused.
     pub(super) fn is_forwarded<T>(&self, request: &Request<T>) -> Result<bool, Status> {
