@@ -411,6 +411,28 @@ fn what_begins_one_id_in_the_fleet_stands_for_it() {
 }
 
 #[test]
+fn a_run_that_only_the_silent_may_know_is_unknown_and_not_a_mistake() {
+    let mut fleet = Fleet::builder().rows(&rows(10)).start();
+    let nowhere = "00000000-0000-8000-8000-000000000000";
+    fn asked<'a>(command: &'a str, run: &'a str) -> Vec<&'a str> {
+        let yes = (command == "undo").then_some("--yes");
+        [command, run].into_iter().chain(yes).collect()
+    }
+    for (command, code) in [("show", 64), ("runs", 64), ("undo", 64), ("approve", 1), ("drop", 1)] {
+        let answer = fleet.cli(&asked(command, nowhere));
+        assert_eq!(answer.code, Some(code), "all answer: {command}: {answer:?}");
+    }
+    fleet.kill(2);
+    for command in ["show", "runs", "undo", "approve", "drop"] {
+        for run in [nowhere, "00000000"] {
+            let answer = fleet.cli(&asked(command, run));
+            assert_eq!(answer.code, Some(2), "{command} {run}: {answer:?}");
+            assert!(answer.stderr.contains("agent c at "), "{command} {run}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn runs_and_show_say_what_waits_and_what_cannot_be_read() {
     let (fleet, _) = waiting_for_approval(&["key-0001", "key-0002", "key-0003"]);
     put(&fleet.open(2), "key-0009", 2, "{\"a\":");

@@ -22,6 +22,11 @@ const DIAL_WITHIN: Duration = Duration::from_secs(2);
 #[error("no agent answered\n{0}\nhint: start one: selfsame agent --config FILE --name NAME")]
 pub(crate) struct NobodyAnswered(String);
 
+/// The agent that answered cannot know it, or do it, now: others are away or at work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CannotKnow(String);
+
 /// Asks the first agent that answers. What it refuses is the caller's mistake; what it cannot is an error.
 pub(crate) async fn ask<A, F>(
     config: &FleetConfig,
@@ -48,6 +53,7 @@ where
                 Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => {
                     anyhow::bail!(Usage(status.message().to_owned()))
                 }
+                Code::Aborted => anyhow::bail!(CannotKnow(status.message().to_owned())),
                 _ => anyhow::bail!("agent {} at {}: {}", agent.name, agent.grpc, status.message()),
             },
         }

@@ -86,8 +86,8 @@ fn main() -> ExitCode {
         output::talk(&format!("selfsame: {error:#}"));
         ExitCode::from(match () {
             () if error.is::<command::Usage>() => USAGE,
-            // Nobody answered: nothing is known.
-            () if error.is::<client::NobodyAnswered>() => 2,
+            // Nobody answered, or not those who would know.
+            () if error.is::<client::NobodyAnswered>() || error.is::<client::CannotKnow>() => 2,
             () => INTERNAL,
         })
     })
