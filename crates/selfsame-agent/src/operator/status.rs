@@ -7,6 +7,7 @@ use selfsame_journal::{Journal, JournalError, RunFilter, ShardResult};
 use selfsame_wire::v1;
 use tonic::Status;
 
+use super::holding::pause_state;
 use super::plans::own_plans;
 use super::{OperatorService, causes, plan_parts};
 use crate::settings::CollectionSettings;
@@ -116,7 +117,6 @@ impl OperatorService {
                     total,
                     ..v1::ScanProgress::default()
                 }),
-                ..v1::ReplicaStatus::default()
             });
         }
         Ok(v1::CollectionStatus {
@@ -126,7 +126,7 @@ impl OperatorService {
             held: results.values().map(|result| result.counters.held).sum(),
             replicas,
             shard_statuses: results.into_values().map(shard_status).collect(),
-            pause: pause.map(|pause| v1::PauseState { until: pause.until.map(|until| until.0) }),
+            pause: pause.map(pause_state),
             next_run_at: collection.schedule().map(|schedule| schedule.start(schedule.slot_at(now) + 1).0),
             ..v1::CollectionStatus::default()
         })
