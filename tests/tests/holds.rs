@@ -88,6 +88,16 @@ fn assert_held(fleet: &Fleet, expected: &Contents) {
         assert_same("not held", &fleet.contents(node), expected);
     }
     assert_same("held", &fleet.contents(NODE), &copy);
+    let explained = fleet.cli(&["explain", "products", &key(50)]);
+    assert!(explained.stdout.contains("held, proves nothing: live"), "{explained:?}");
+    let explained = fleet.cli(&["explain", "products", &key(50), "--output", "json"]);
+    let held: Vec<Value> = explained.json()["replicas"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|replica| replica["held"].clone())
+        .collect();
+    assert_eq!(held, [false, false, true], "{explained:?}");
     let status = fleet.cli(&["status"]);
     assert!(status.stdout.contains("is held: restored: the counter in the store went back"), "{status:?}");
 }

@@ -90,11 +90,22 @@ struct ReplicaRow {
     node: String,
     state: String,
     detail: String,
+    /// Whether the replica is held: what is seen there proves nothing. Only agents know.
+    held: bool,
     version: Option<i64>,
     expiry: Option<String>,
     content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     document: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl ReplicaRow {
+    /// What is seen there, and what it is worth.
+    fn text(&self) -> String {
+        let held = if self.held { "held, proves nothing: " } else { "" };
+        let detail = if self.detail.is_empty() { String::new() } else { format!(": {}", self.detail) };
+        format!("{held}{}{detail}", self.state)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -164,6 +175,7 @@ async fn ask_agents(
             ("", None, true) => "written by a repair".to_owned(),
             (detail, _, _) => detail.to_owned(),
         },
+        held: seen.held,
         version: seen.version,
         expiry: seen.expiry.map(|at| WallMicros(at).to_string()),
         content: Some(hex::encode(&seen.content_digest)).filter(|content| !content.is_empty()),
@@ -256,6 +268,7 @@ fn replica_row(node: String, read: &Result<Read, StoreError>, content: bool) -> 
         node,
         state: state.to_owned(),
         detail,
+        held: false,
         version: document.map(|document| document.entry.version.0),
         expiry: document.and_then(|document| document.entry.expiry).map(|expiry| expiry.to_string()),
         content: document.map(|document| document.entry.content.to_string()),
@@ -292,10 +305,7 @@ fn print_text(explanation: &Explanation, versions: Versions) -> anyhow::Result<(
     print_line(&format!("{} {} (shard {})", explanation.collection, explanation.key, explanation.shard))?;
     let mut rows = table(&["replica", "state", "version", "expiry", "content", "cause"]);
     for replica in &explanation.replicas {
-        let state = match replica.detail.as_str() {
-            "" => replica.state.clone(),
-            detail => format!("{}: {detail}", replica.state),
-        };
+        let state = replica.text();
         let cause = explanation.causes.iter().find(|cause| cause.node == replica.node);
         rows.add_row([
             replica.node.clone(),
@@ -317,6 +327,9 @@ fn print_text(explanation: &Explanation, versions: Versions) -> anyhow::Result<(
     if explanation.replicas.iter().all(|replica| replica.state == "absent") {
         let hint = "keys are JSON: 7 is a number, '\"7\"' a text; several fields are a list, '[\"eu\",7]'";
         print_line(&format!("no replica has such a document; hint: {hint}"))?;
+    }
+    if explanation.replicas.iter().any(|replica| replica.held) {
+        print_line("a held replica counts as unheard; hint: selfsame status says why it is held")?;
     }
     if explanation.replicas.iter().any(|replica| replica.state == "unreadable") {
         let hint = "mend it; it is never written over; `--direct` says what is wrong with it";
