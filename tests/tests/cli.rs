@@ -139,11 +139,14 @@ fn the_commands_agree_about_a_divergence_and_its_repair() {
     let runs = data(&fleet.cli(&["runs", "--since", "1h", "--output", "json"]), 0);
     assert_eq!(runs[0]["run"], run, "the newest first: {runs}");
     assert!(runs.as_array().unwrap().len() >= 3, "dry runs are runs: {runs}");
-    let of_node = data(&fleet.cli(&["runs", "--node", "node-a", "--output", "json"]), 0);
-    assert!(
-        of_node.as_array().unwrap().iter().all(|other| other["run"] != run),
-        "nothing was found on node-a"
-    );
+    let lists = |node: &str| {
+        let of_node = data(&fleet.cli(&["runs", "--node", node, "--output", "json"]), 0);
+        of_node.as_array().unwrap().iter().any(|other| other["run"] == run)
+    };
+    assert!(lists("node-c") && !lists("node-a"), "it was found on node-c alone");
+    let wrong = fleet.cli(&["runs", "--node", "node-d"]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(64), ""), "{wrong:?}");
+    assert!(wrong.stderr.contains("hint: there is node-a, node-b, node-c"), "{wrong:?}");
 
     let status = data(&fleet.cli(&["status", "--output", "json"]), 0);
     assert_eq!(status["agents"].as_array().map(Vec::len), Some(3), "{status}");
@@ -506,6 +509,20 @@ fn a_log_in_a_file_has_no_colours() {
     fleet.start_with(0, &[("NO_COLOR", ""), ("SELFSAME_LOG", "debug")]);
     let said = fleet.said(0);
     assert!(said.contains("DEBUG") && !said.contains('\u{1b}'), "{said}");
+}
+
+#[test]
+fn a_wrong_log_filter_is_refused_before_anything_is_done() {
+    let fleet = Fleet::builder().prepare();
+    let refused = Command::new(binary())
+        .args(["status", "--config", "fleet.yaml"])
+        .current_dir(fleet.folder())
+        .env("SELFSAME_LOG", "inof")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(64), "{said}");
+    assert!(said.contains("SELFSAME_LOG=inof: ") && said.contains("hint: "), "{said}");
 }
 
 #[cfg(unix)]
