@@ -45,8 +45,12 @@ fn data(answer: &Answer, code: i32) -> Value {
     answer.json()
 }
 
-const RUN: [&str; 13] = [
+const RUN: [&str; 17] = [
     "run",
+    "started_at",
+    "dry_run",
+    "scheduled",
+    "silent",
     "verdict",
     "as_of",
     "shards",
@@ -138,6 +142,12 @@ fn the_commands_agree_about_a_divergence_and_its_repair() {
 
     let runs = data(&fleet.cli(&["runs", "--since", "1h", "--output", "json"]), 0);
     assert_eq!(runs[0]["run"], run, "the newest first: {runs}");
+    assert_eq!((&runs[0]["dry_run"], &runs[1]["dry_run"]), (&false.into(), &true.into()), "{runs}");
+    assert!(runs.as_array().unwrap().iter().any(|run| run["scheduled"] == true), "{runs}");
+    assert_eq!(runs[0]["runs_truncated"], false, "{runs}");
+    let newest = data(&fleet.cli(&["runs", "--limit", "1", "--output", "json"]), 0);
+    assert_eq!((&newest[0]["run"], &newest[0]["runs_truncated"]), (&run.into(), &true.into()), "{newest}");
+    assert_eq!(newest[0]["started_at"], runs[0]["started_at"], "{newest}");
     assert!(runs.as_array().unwrap().len() >= 3, "dry runs are runs: {runs}");
     let lists = |node: &str| {
         let of_node = data(&fleet.cli(&["runs", "--node", node, "--output", "json"]), 0);
@@ -425,7 +435,13 @@ fn a_run_that_only_the_silent_may_know_is_unknown_and_not_a_mistake() {
         let answer = fleet.cli(&asked(command, nowhere));
         assert_eq!(answer.code, Some(code), "all answer: {command}: {answer:?}");
     }
+    let run = fleet.pass()["run"].as_str().unwrap().to_owned();
     fleet.kill(2);
+    for command in [&["show", &run][..], &["runs"], &["explain", "products", "key-0001"]] {
+        let told = fleet.cli(&[command, &["--output", "json"]].concat()).json();
+        let told = told.as_array().map_or(&told, |list| &list[0]);
+        assert_eq!(told["silent"], serde_json::json!(["c"]), "{command:?}: {told}");
+    }
     for command in ["show", "runs", "undo", "approve", "drop"] {
         for run in [nowhere, "00000000"] {
             let answer = fleet.cli(&asked(command, run));
@@ -440,6 +456,8 @@ fn runs_and_show_say_what_waits_and_what_cannot_be_read() {
     let (fleet, _) = waiting_for_approval(&["key-0001", "key-0002", "key-0003"]);
     put(&fleet.open(2), "key-0009", 2, "{\"a\":");
     skip(&fleet, 2, &["key-0009".to_owned()], 3);
+    let listed = data(&fleet.cli(&["plan", "--output", "json"]), 0);
+    assert_has(&listed[0], &["version", "run", "silent"]);
     let ran = fleet.pass();
     assert_eq!((&ran["planned_repairs"], &ran["unreadable"]), (&3.into(), &1.into()), "{ran}");
     assert!(ran["planned"]["approve_mode"].as_u64() > Some(0), "{ran}");

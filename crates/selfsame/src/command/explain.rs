@@ -18,7 +18,7 @@ use selfsame_wire::v1;
 use serde::Serialize;
 
 use super::{chosen, load};
-use crate::client::{ask, tell_silent};
+use crate::client::{ask, names, tell_silent};
 use crate::config::FleetConfig;
 use crate::output::{
     ItemRow, OUTPUT_VERSION, Output, Versions, print_json, print_line, short_id, table, verdict_name,
@@ -59,6 +59,8 @@ struct Explanation {
     causes: Vec<CauseRow>,
     /// What runs did with the key, the newest first; only agents know.
     history: Vec<HistoryRow>,
+    /// Agents whose part of the history is missing.
+    silent: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,6 +141,7 @@ pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         rule: verdict.rule.describe().to_owned(),
         causes: causes(&verdict, collection),
         history: Vec::new(),
+        silent: Vec::new(),
     };
     match args.output {
         Output::Json => print_json(&explanation)?,
@@ -192,6 +195,7 @@ async fn ask_agents(
         rule: reply.rule,
         causes: reply.observations.iter().filter(|seen| !seen.cause.is_empty()).map(cause).collect(),
         history: reply.history.iter().map(HistoryRow::told).collect(),
+        silent: names(&reply.silent),
     };
     match args.output {
         Output::Json => print_json(&explanation)?,

@@ -56,6 +56,7 @@ pub(crate) struct DecideArgs {
 
 #[derive(Debug, Serialize)]
 struct PlanRow {
+    version: u32,
     run: String,
     collection: String,
     reasons: BTreeMap<String, u32>,
@@ -64,6 +65,8 @@ struct PlanRow {
     load: Load,
     created_at: String,
     expires_at: String,
+    /// Agents whose part is missing.
+    silent: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,7 +98,9 @@ pub(crate) async fn list(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         ask(&config, |mut client| async move { client.plans(request.clone()).await }).await?;
     tell_silent(&reply.silent);
     match args.output {
-        Output::Json => print_json(&reply.plans.into_iter().map(plan_row).collect::<Vec<_>>())?,
+        Output::Json => print_json(
+            &reply.plans.into_iter().map(|plan| plan_row(plan, &reply.silent)).collect::<Vec<_>>(),
+        )?,
         Output::Text if !reply.plans.is_empty() => {
             print_line(&plan_table(&reply.plans, SystemClock.now()).to_string())?;
             print_line("hint: selfsame show RUN lists the repairs; then selfsame approve RUN, or drop RUN")?;
@@ -106,8 +111,9 @@ pub(crate) async fn list(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan_row(plan: v1::Plan) -> PlanRow {
+fn plan_row(plan: v1::Plan, silent: &[v1::SilentAgent]) -> PlanRow {
     PlanRow {
+        version: OUTPUT_VERSION,
         load: Load::told(&plan),
         run: plan.run,
         collection: plan.collection,
@@ -115,6 +121,7 @@ fn plan_row(plan: v1::Plan) -> PlanRow {
         shards: plan.shards,
         created_at: WallMicros(plan.created_at).to_string(),
         expires_at: WallMicros(plan.expires_at).to_string(),
+        silent: names(silent),
     }
 }
 

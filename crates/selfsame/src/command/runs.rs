@@ -11,7 +11,7 @@ use selfsame_core::{CollectionName, NodeName, WallMicros};
 use selfsame_wire::v1;
 
 use super::{Usage, load, waiting};
-use crate::client::{ask, tell_silent};
+use crate::client::{ask, names, tell_silent};
 use crate::config::FleetConfig;
 use crate::output::{
     ItemRow, Output, Summary, Versions, lasted, numbers, print_json, print_line, print_summary, short_id,
@@ -67,7 +67,12 @@ pub(crate) async fn list(args: &RunsArgs) -> anyhow::Result<ExitCode> {
         None => matching_runs(args, &config).await?,
     };
     tell_silent(&reply.silent);
-    let mut summaries: Vec<Summary> = reply.runs.iter().map(Summary::told).collect();
+    let listed = |run: &v1::RunSummary| Summary {
+        silent: names(&reply.silent),
+        runs_truncated: Some(reply.truncated),
+        ..Summary::told(run)
+    };
+    let mut summaries: Vec<Summary> = reply.runs.iter().map(listed).collect();
     waiting::count(&config, &mut summaries).await;
     match args.output {
         Output::Json => print_json(&summaries)?,
