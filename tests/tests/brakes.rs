@@ -472,3 +472,27 @@ fn a_pause_for_a_while_and_of_one_collection_ends_by_itself() {
     });
     fleet.assert_all("after the pause", &expected);
 }
+
+#[test]
+fn a_resume_says_which_pauses_ended_and_which_still_hold() {
+    let fleet = Fleet::builder().rows(&rows(10)).start();
+    pause(&fleet, "pause", 0);
+    assert_eq!(fleet.cli(&["pause", "--collection", "products"]).code, Some(0));
+    let answer = fleet.cli(&["resume", "--collection", "products"]);
+    assert_eq!(answer.code, Some(1), "all is paused still: {answer:?}");
+    assert!(!answer.stdout.contains("resumed"), "{answer:?}");
+    for says in ["ended: the pause of products", "by the pause of all collections; hint: selfsame resume"] {
+        assert!(answer.stdout.contains(says), "{says}: {answer:?}");
+    }
+    let again = fleet.cli(&["resume", "--collection", "products", "--output", "json"]).json();
+    let all = serde_json::json!([{ "collection": null, "until": null }]);
+    assert_eq!((&again["ended"], &again["holding"]), (&serde_json::json!([]), &all), "{again}");
+
+    assert_eq!(fleet.cli(&["pause", "--collection", "products", "--for", "1h"]).code, Some(0));
+    let answer = pause(&fleet, "resume", 0);
+    for says in ["resumed: ", "ended: the pause of all collections", "ended: the pause of products"] {
+        assert!(answer.stdout.contains(says), "{says}: {answer:?}");
+    }
+    let status = fleet.cli(&["status", "--output", "json"]).json();
+    assert_eq!(status["collections"][0]["paused"], false, "a bare resume ends every pause: {status}");
+}

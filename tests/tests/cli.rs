@@ -45,8 +45,12 @@ fn data(answer: &Answer, code: i32) -> Value {
     answer.json()
 }
 
-const RUN: [&str; 13] = [
+const RUN: [&str; 17] = [
     "run",
+    "started_at",
+    "dry_run",
+    "scheduled",
+    "silent",
     "verdict",
     "as_of",
     "shards",
@@ -138,12 +142,21 @@ fn the_commands_agree_about_a_divergence_and_its_repair() {
 
     let runs = data(&fleet.cli(&["runs", "--since", "1h", "--output", "json"]), 0);
     assert_eq!(runs[0]["run"], run, "the newest first: {runs}");
+    assert_eq!((&runs[0]["dry_run"], &runs[1]["dry_run"]), (&false.into(), &true.into()), "{runs}");
+    assert!(runs.as_array().unwrap().iter().any(|run| run["scheduled"] == true), "{runs}");
+    assert_eq!(runs[0]["runs_truncated"], false, "{runs}");
+    let newest = data(&fleet.cli(&["runs", "--limit", "1", "--output", "json"]), 0);
+    assert_eq!((&newest[0]["run"], &newest[0]["runs_truncated"]), (&run.into(), &true.into()), "{newest}");
+    assert_eq!(newest[0]["started_at"], runs[0]["started_at"], "{newest}");
     assert!(runs.as_array().unwrap().len() >= 3, "dry runs are runs: {runs}");
-    let of_node = data(&fleet.cli(&["runs", "--node", "node-a", "--output", "json"]), 0);
-    assert!(
-        of_node.as_array().unwrap().iter().all(|other| other["run"] != run),
-        "nothing was found on node-a"
-    );
+    let lists = |node: &str| {
+        let of_node = data(&fleet.cli(&["runs", "--node", node, "--output", "json"]), 0);
+        of_node.as_array().unwrap().iter().any(|other| other["run"] == run)
+    };
+    assert!(lists("node-c") && !lists("node-a"), "it was found on node-c alone");
+    let wrong = fleet.cli(&["runs", "--node", "node-d"]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(64), ""), "{wrong:?}");
+    assert!(wrong.stderr.contains("hint: there is node-a, node-b, node-c"), "{wrong:?}");
 
     let status = data(&fleet.cli(&["status", "--output", "json"]), 0);
     assert_eq!(status["agents"].as_array().map(Vec::len), Some(3), "{status}");
@@ -411,10 +424,40 @@ fn what_begins_one_id_in_the_fleet_stands_for_it() {
 }
 
 #[test]
+fn a_run_that_only_the_silent_may_know_is_unknown_and_not_a_mistake() {
+    let mut fleet = Fleet::builder().rows(&rows(10)).start();
+    let nowhere = "00000000-0000-8000-8000-000000000000";
+    fn asked<'a>(command: &'a str, run: &'a str) -> Vec<&'a str> {
+        let yes = (command == "undo").then_some("--yes");
+        [command, run].into_iter().chain(yes).collect()
+    }
+    for (command, code) in [("show", 64), ("runs", 64), ("undo", 64), ("approve", 1), ("drop", 1)] {
+        let answer = fleet.cli(&asked(command, nowhere));
+        assert_eq!(answer.code, Some(code), "all answer: {command}: {answer:?}");
+    }
+    let run = fleet.pass()["run"].as_str().unwrap().to_owned();
+    fleet.kill(2);
+    for command in [&["show", &run][..], &["runs"], &["explain", "products", "key-0001"]] {
+        let told = fleet.cli(&[command, &["--output", "json"]].concat()).json();
+        let told = told.as_array().map_or(&told, |list| &list[0]);
+        assert_eq!(told["silent"], serde_json::json!(["c"]), "{command:?}: {told}");
+    }
+    for command in ["show", "runs", "undo", "approve", "drop"] {
+        for run in [nowhere, "00000000"] {
+            let answer = fleet.cli(&asked(command, run));
+            assert_eq!(answer.code, Some(2), "{command} {run}: {answer:?}");
+            assert!(answer.stderr.contains("agent c at "), "{command} {run}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn runs_and_show_say_what_waits_and_what_cannot_be_read() {
     let (fleet, _) = waiting_for_approval(&["key-0001", "key-0002", "key-0003"]);
     put(&fleet.open(2), "key-0009", 2, "{\"a\":");
     skip(&fleet, 2, &["key-0009".to_owned()], 3);
+    let listed = data(&fleet.cli(&["plan", "--output", "json"]), 0);
+    assert_has(&listed[0], &["version", "run", "silent"]);
     let ran = fleet.pass();
     assert_eq!((&ran["planned_repairs"], &ran["unreadable"]), (&3.into(), &1.into()), "{ran}");
     assert!(ran["planned"]["approve_mode"].as_u64() > Some(0), "{ran}");
@@ -484,6 +527,20 @@ fn a_log_in_a_file_has_no_colours() {
     fleet.start_with(0, &[("NO_COLOR", ""), ("SELFSAME_LOG", "debug")]);
     let said = fleet.said(0);
     assert!(said.contains("DEBUG") && !said.contains('\u{1b}'), "{said}");
+}
+
+#[test]
+fn a_wrong_log_filter_is_refused_before_anything_is_done() {
+    let fleet = Fleet::builder().prepare();
+    let refused = Command::new(binary())
+        .args(["status", "--config", "fleet.yaml"])
+        .current_dir(fleet.folder())
+        .env("SELFSAME_LOG", "inof")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(64), "{said}");
+    assert!(said.contains("SELFSAME_LOG=inof: ") && said.contains("hint: "), "{said}");
 }
 
 #[cfg(unix)]

@@ -288,3 +288,27 @@ fn fifty_kills_at_random_moments_lose_nothing() {
     );
     assert!(lost > 100 && repairs > SILENT as i64, "{lost} lost writes and {repairs} repairs are no test");
 }
+
+#[test]
+fn a_run_that_died_with_its_agents_is_abandoned_and_can_be_undone() {
+    let mut expected = rows();
+    let mut fleet = Fleet::builder().rows(&expected).start();
+    fleet.kill(VICTIM);
+    fleet.start_with(VICTIM, &[("FAILPOINTS", "journal::intent_written=pause")]);
+    diverge(&fleet, &mut expected);
+    let run = fleet.cli(&["run", "--scan"]).stdout.trim().to_owned();
+    wait::until(Duration::from_secs(60), "a repair is under way", || {
+        intents(&fleet, VICTIM).filter(|(all, settled)| all > settled)
+    });
+    let state = |fleet: &Fleet| {
+        fleet.cli(&["show", &run, "--output", "json"]).json()["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state(&fleet), "running");
+    (0..fleet.count()).for_each(|agent| fleet.kill(agent));
+    (0..fleet.count()).for_each(|agent| fleet.start(agent));
+    assert_eq!(state(&fleet), "abandoned");
+    let listed = fleet.cli(&["runs"]).stdout;
+    assert!(listed.lines().any(|line| line.contains(&run[..8]) && line.contains("(abandoned)")), "{listed}");
+    let undone = fleet.cli(&["undo", &run, "--yes", "--output", "json"]);
+    assert_eq!(undone.json()["unfinished"], false, "it repairs nothing any more: {undone:?}");
+}

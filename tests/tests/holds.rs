@@ -88,6 +88,16 @@ fn assert_held(fleet: &Fleet, expected: &Contents) {
         assert_same("not held", &fleet.contents(node), expected);
     }
     assert_same("held", &fleet.contents(NODE), &copy);
+    let explained = fleet.cli(&["explain", "products", &key(50)]);
+    assert!(explained.stdout.contains("held, proves nothing: live"), "{explained:?}");
+    let explained = fleet.cli(&["explain", "products", &key(50), "--output", "json"]);
+    let held: Vec<Value> = explained.json()["replicas"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|replica| replica["held"].clone())
+        .collect();
+    assert_eq!(held, [false, false, true], "{explained:?}");
     let status = fleet.cli(&["status"]);
     assert!(status.stdout.contains("is held: restored: the counter in the store went back"), "{status:?}");
 }
@@ -133,7 +143,47 @@ fn nobody_takes_the_word_of_a_fleet_that_is_away() {
     let (mut fleet, expected) = restored();
     fleet.terminate(0);
     let answer = fleet.cli(&["resync", &fleet.node(NODE), "--as", "empty", "--yes"]);
-    assert_eq!(answer.code, Some(64), "{answer:?}");
+    assert_eq!(answer.code, Some(2), "nobody knows: {answer:?}");
     assert!(answer.stderr.contains("1 of the 2 other replicas"), "{answer:?}");
     assert_same("not held", &fleet.contents(1), &expected);
+    fleet.start(0);
+    fleet.terminate(NODE);
+    let answer = fleet.cli(&["resync", &fleet.node(NODE), "--as", "merge", "--yes"]);
+    assert_eq!(answer.code, Some(2), "its own agent is away: {answer:?}");
+    assert!(answer.stderr.contains("agent c") && answer.stderr.contains("hint: start it"), "{answer:?}");
+}
+
+/// Two collections on one node, in the second of which nothing may be written.
+#[test]
+fn what_is_done_is_shown_though_the_next_collection_is_refused() {
+    let table = "(id TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL, updated_at INTEGER NOT NULL)";
+    let expected = rows(20);
+    let mut fleet = Fleet::builder()
+        .table(&format!("CREATE TABLE products {table}; CREATE TABLE users {table};"))
+        .setting("first_pass", "plan")
+        .rows(&expected)
+        .prepare();
+    let users =
+        "  - { name: users, source: { table: users, document: body }, key: [id], shards: 16, repair: off,
+        version: { field: updated_at, unit: counter }, schedule: { exchange: every 31d },
+        replicas: [node-a, node-b, node-c] }\n";
+    fs::write(fleet.config(), fleet.yaml() + users).unwrap();
+    for n in 0..3 {
+        put(&fleet.open(NODE), &format!("alone-{n}"), 1, "{}");
+    }
+    let rows = "INSERT INTO users VALUES ('x', '{}', 1), ('y', '{}', 1)";
+    (0..fleet.count()).for_each(|node| fleet.open(node).execute_batch(rows).unwrap());
+    fleet.open(NODE).execute("INSERT INTO users VALUES ('z', '{}', 1)", []).unwrap();
+    (0..fleet.count()).for_each(|agent| fleet.spawn(agent, &[]));
+    (0..fleet.count()).for_each(|agent| fleet.wait_ready(agent));
+
+    let answer = fleet.cli(&["resync", &fleet.node(NODE), "--as", "empty", "--yes", "--output", "json"]);
+    assert_eq!(answer.code, Some(64), "{answer:?}");
+    assert!(answer.stderr.contains("users on node-c: refused: repair is off"), "{answer:?}");
+    let done = answer.json()["collections"].clone();
+    let brief = |row: &Value| (row["collection"].clone(), row["deletes"].clone(), row["written"].clone());
+    let brief: Vec<_> = done.as_array().unwrap().iter().map(brief).collect();
+    assert_eq!(brief, [("products".into(), 3.into(), 3.into())], "{answer:?}");
+    assert!(Path::new(done[0]["exported"].as_str().unwrap()).exists(), "{done}");
+    fleet.assert_all("the first is done", &expected);
 }

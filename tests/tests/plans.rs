@@ -250,3 +250,32 @@ fn a_divergence_has_one_age_from_the_first_pass_that_met_it_to_its_repair() {
         metric(&fleet, "selfsame_divergence_age_seconds_sum{collection=\"products\",when=\"repaired\"}");
     assert!((7.0 * 3_600.0..7.5 * 3_600.0).contains(&total), "3 of an hour and 2 of two: {total} s");
 }
+
+#[test]
+fn an_owner_that_is_paused_leaves_its_part_and_the_approval_says_so() {
+    let rows: Contents = (0..200).map(|n| (format!("key-{n:03}"), (1, "{}".to_owned()))).collect();
+    let mut fleet =
+        Fleet::builder().setting("repair", "approve").setting("settle", "50ms").rows(&rows).start();
+    for id in rows.keys().step_by(4) {
+        [0, 1].iter().for_each(|node| put(&fleet.open(*node), id, 2, "{\"newer\":true}"));
+    }
+    let run = fleet.pass()["run"].as_str().unwrap().to_owned();
+    // One of the three does not hear that the pause is over.
+    assert_eq!(fleet.cli(&["pause"]).code, Some(0));
+    fleet.kill(0);
+    let resumed = fleet.cli(&["resume"]);
+    assert_eq!(resumed.code, Some(2), "{resumed:?}");
+    fleet.start(0);
+    let approved = told(&fleet, &["approve", &run], 1);
+    assert_eq!(number(&approved, "planned"), 50, "all that was approved: {approved}");
+    let (repaired, refused) = (number(&approved, "repaired"), number(&approved, "refused"));
+    assert!(repaired > 0 && refused > 0 && repaired + refused == 50, "{approved}");
+    assert_eq!(approved["silent"], json!(["a"]), "{approved}");
+    let waiting = told(&fleet, &["show", &run], 0);
+    assert_eq!(number(&waiting, "planned_repairs"), refused, "its part waits on: {waiting}");
+    let resumed = fleet.cli(&["resume"]);
+    assert_eq!(resumed.code, Some(0), "{resumed:?}");
+    let approved = told(&fleet, &["approve", &run], 0);
+    assert_eq!((number(&approved, "planned"), number(&approved, "repaired")), (refused, refused));
+    assert_eq!(approved["silent"], json!([]), "{approved}");
+}

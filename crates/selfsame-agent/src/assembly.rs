@@ -108,6 +108,10 @@ pub fn assemble(parts: AgentParts) -> Result<Assembled, AssemblyError> {
     if owner != parts.name {
         return Err(AssemblyError::OtherAgent { path: parts.data, owner });
     }
+    let abandoned = journal.abandon_runs(&parts.name)?;
+    if abandoned > 0 {
+        tracing::info!(abandoned, "runs of an earlier life did not end");
+    }
     for collection in &parts.fleet.collections {
         let fingerprinter = parts.fleet.fingerprinter(&collection.name);
         let keying = fingerprinter.check_value();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use selfsame_core::brake::RepairLimits;
-use selfsame_core::{AgentName, CollectionName, MappingSpec, NodeName, Policy};
+use selfsame_core::{AgentName, CollectionName, MappingSpec, NodeName, Policy, WallMicros};
 
 /// The whole fleet, the same on every agent.
 #[derive(Clone, Debug)]
@@ -83,6 +83,13 @@ pub struct CollectionSettings {
     pub confirm_keys_max: usize,
     /// A repair that starts later than this after its confirm reads again first.
     pub apply_within: Duration,
+}
+
+impl CollectionSettings {
+    /// The start of the oldest scan that still proves something at `now`.
+    pub(crate) fn oldest_proof(&self, now: WallMicros) -> WallMicros {
+        WallMicros(now.0.saturating_sub(i64::try_from(self.coverage_max.as_micros()).unwrap_or(i64::MAX)))
+    }
 }
 
 /// One replica.

@@ -338,6 +338,12 @@ async fn an_agent_tells_what_it_knows_and_nothing_else() {
     let scrape = agent.scrape().await;
     assert_eq!((scrape.shards("in_sync"), scrape.shards("unknown")), (Some(0.0), Some(4.0)));
     assert_eq!(scrape.unknown(UnknownReason::StaleIndex), Some(4.0));
+    let channel = channel::connect(&agent.grpc.to_string(), &ChannelOptions::default()).unwrap();
+    let status = channel::operator_client(channel).status(v1::StatusRequest::default()).await;
+    let status = &status.unwrap().into_inner().collections[0];
+    let stale = v1::ReasonCount { reason: v1::UnknownReason::StaleIndex.into(), shards: 4 };
+    assert_eq!((status.verdict(), &status.unknown), (v1::Verdict::Unknown, &vec![stale]), "status agrees");
+    assert_eq!((status.in_sync, status.as_of), (0, None), "{status:?}");
 
     agent.tasks.draining().cancel();
     agent.serving.await.unwrap().unwrap();

@@ -134,6 +134,18 @@ impl ShardVerdict {
             ShardVerdict::Unknown(_) => "unknown",
         }
     }
+
+    /// What is left of the verdict when nothing before `oldest` proves anything any more: in sync as of before is
+    /// unknown, and a difference is one until somebody looks again.
+    #[must_use]
+    pub fn when_oldest(self, oldest: WallMicros) -> ShardVerdict {
+        match self {
+            ShardVerdict::InSync { as_of } if as_of < oldest => {
+                ShardVerdict::Unknown(UnknownReason::StaleIndex)
+            }
+            verdict => verdict,
+        }
+    }
 }
 
 #[cfg(test)]

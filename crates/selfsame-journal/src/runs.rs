@@ -31,6 +31,8 @@ pub struct RunRow {
     pub run: Run,
     /// When it ended; `None` while it goes on, or when its agent died.
     pub finished: Option<WallMicros>,
+    /// Whether its agent died before it ended, and has not taken it up again.
+    pub abandoned: bool,
     /// What its shards' results add up to.
     pub summary: RunSummary,
 }
@@ -71,6 +73,9 @@ pub enum RunMatch {
 /// How many ids an ambiguous prefix names.
 const MATCHES_MAX: usize = 10;
 
+/// The step to the format in which runs may be abandoned.
+pub(crate) const STEP: &str = "ALTER TABLE run ADD COLUMN abandoned INTEGER NOT NULL DEFAULT 0;";
+
 const RUN: Table = Table { name: "run", key_columns: 1 };
 
 impl Journal {
@@ -78,8 +83,16 @@ impl Journal {
     pub fn begin_run(&self, run: &Run) -> Result<(), JournalError> {
         self.write(|transaction| {
             insert(transaction, run)?;
-            let sql = "UPDATE run SET finished = NULL WHERE run = ?1";
+            let sql = "UPDATE run SET finished = NULL, abandoned = 0 WHERE run = ?1";
             columns::run(transaction, sql, [run.run.as_bytes()]).map(|_| ())
+        })
+    }
+
+    /// Marks what an agent began in an earlier life and did not end: it does not go on by itself. Gives how many.
+    pub fn abandon_runs(&self, owner: &AgentName) -> Result<usize, JournalError> {
+        self.write(|transaction| {
+            let sql = "UPDATE run SET abandoned = 1 WHERE finished IS NULL AND owner = ?1 AND abandoned = 0";
+            columns::run(transaction, sql, [owner.as_str()])
         })
     }
 
@@ -178,7 +191,7 @@ fn insert(transaction: &Transaction<'_>, run: &Run) -> Result<bool, JournalError
 }
 
 fn finish(transaction: &Transaction<'_>, run: RunId, finished: WallMicros) -> Result<(), JournalError> {
-    let sql = "UPDATE run SET finished = ?2 WHERE run = ?1";
+    let sql = "UPDATE run SET finished = ?2, abandoned = 0 WHERE run = ?1";
     match columns::run(transaction, sql, params![run.as_bytes(), finished.0])? {
         0 => Err(JournalError::NoRun(run)),
         _ => Ok(()),
@@ -201,6 +214,7 @@ fn read(columns: &Columns<'_>) -> Result<RunRow, JournalError> {
             dry_run: columns.flag("dry_run")?,
         },
         finished: columns.optional("finished", Columns::integer)?.map(WallMicros),
+        abandoned: columns.flag("abandoned")?,
         summary: RunSummary::default(),
     })
 }
@@ -270,6 +284,25 @@ mod tests {
         let again = journal.run(run).unwrap().unwrap();
         assert_eq!((again.finished, again.run), (None, row.run));
         assert!(matches!(journal.finish_run(run_id(8), WallMicros(1)), Err(JournalError::NoRun(_))));
+    }
+
+    #[test]
+    fn what_an_agent_began_in_an_earlier_life_is_abandoned_until_it_is_taken_up_again() {
+        let place = Place::new();
+        let journal = place.open();
+        let (ended, begun) = (begin(&journal, 1), begin(&journal, 2));
+        journal.finish_run(ended, WallMicros(3)).unwrap();
+        let row = |run| journal.run(run).unwrap().unwrap();
+        let own = row(begun).run.owner.clone();
+        assert_eq!(journal.abandon_runs(&"other".parse().unwrap()).unwrap(), 0, "not this agent's");
+        assert_eq!(journal.abandon_runs(&own).unwrap(), 1);
+        assert_eq!((row(ended).abandoned, row(begun).abandoned), (false, true));
+        assert_eq!(row(begun).finished, None);
+        journal.begin_run(&row(begun).run).unwrap();
+        assert!(!row(begun).abandoned, "taken up again");
+        assert_eq!(journal.abandon_runs(&own).unwrap(), 1);
+        journal.finish_run(begun, WallMicros(9)).unwrap();
+        assert_eq!((row(begun).abandoned, row(begun).finished), (false, Some(WallMicros(9))));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use crate::JournalError;
 pub(crate) const FORMAT: i64 = STEPS.len() as i64;
 
 /// `STEPS[n]` leads from format `n` to `n + 1`. A step that was released is never edited.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     FORMAT_1,
     crate::holds::STEP,
     FORMAT_3,
     crate::purge::STEP,
     crate::gaps::STEP,
     crate::holds::STEP_BY_SCAN,
+    crate::runs::STEP,
 ];
 
 /// Brings a file from `format` to [`FORMAT`], whole or not at all.

@@ -7,7 +7,7 @@ use crate::{Action, Hold, HoldCause, IntentOutcome, ItemOutcome, NodeLoad, Repai
 
 #[test]
 fn the_format_is_the_number_of_steps() {
-    assert_eq!(FORMAT, 6);
+    assert_eq!(FORMAT, 7);
 }
 
 /// A journal as a program of format 1 left it.
@@ -65,6 +65,7 @@ fn a_journal_of_format_1_keeps_its_items_intents_and_plans_and_begins_streaks_an
     let place = Place::new();
     let run = of_format_1(&place);
     let journal = place.open();
+    assert!(!journal.run(run).unwrap().unwrap().abandoned);
     let items = journal.items(run, 9, None).unwrap().rows;
     let told = |item: &crate::ItemRow| (item.shard, item.action.clone(), item.cause, item.outcome.clone());
     let expected = (ShardId(3), Action::Delete, Cause::ExpiredStraggler, ItemOutcome::Planned);

@@ -22,6 +22,11 @@ const DIAL_WITHIN: Duration = Duration::from_secs(2);
 #[error("no agent answered\n{0}\nhint: start one: selfsame agent --config FILE --name NAME")]
 pub(crate) struct NobodyAnswered(String);
 
+/// The agent that answered cannot know it, or do it, now: others are away or at work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CannotKnow(String);
+
 /// Asks the first agent that answers. What it refuses is the caller's mistake; what it cannot is an error.
 pub(crate) async fn ask<A, F>(
     config: &FleetConfig,
@@ -48,11 +53,17 @@ where
                 Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => {
                     anyhow::bail!(Usage(status.message().to_owned()))
                 }
+                Code::Aborted => anyhow::bail!(CannotKnow(status.message().to_owned())),
                 _ => anyhow::bail!("agent {} at {}: {}", agent.name, agent.grpc, status.message()),
             },
         }
     }
     anyhow::bail!(NobodyAnswered(unanswered.join("\n")))
+}
+
+/// The names of agents whose part is missing, as tools read them.
+pub(crate) fn names(silent: &[v1::SilentAgent]) -> Vec<String> {
+    silent.iter().map(|agent| agent.agent.clone()).collect()
 }
 
 /// Names the agents whose part is missing in an answer: those that did not answer the one that did, or would not.

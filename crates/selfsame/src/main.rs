@@ -8,14 +8,19 @@ mod direct;
 mod output;
 mod stores;
 
+use std::env::VarError;
 use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
-use command::{INTERNAL, NOBODY_READS, USAGE};
+use command::{INTERNAL, NOBODY_READS, USAGE, Usage};
+
+/// What is logged, in the words of [`EnvFilter`].
+const LOG_VARIABLE: &str = "SELFSAME_LOG";
 
 /// Keeps the replicas of document collections selfsame
 #[derive(Debug, Parser)]
@@ -87,9 +92,9 @@ fn main() -> ExitCode {
         }
         output::talk(&format!("selfsame: {error:#}"));
         ExitCode::from(match () {
-            () if error.is::<command::Usage>() => USAGE,
-            // Nobody answered: nothing is known.
-            () if error.is::<client::NobodyAnswered>() => 2,
+            () if error.is::<Usage>() => USAGE,
+            // Nobody answered, or not those who would know.
+            () if error.is::<client::NobodyAnswered>() || error.is::<client::CannotKnow>() => 2,
             () => INTERNAL,
         })
     })
@@ -121,13 +126,18 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    talk_to_stderr();
+    talk_to_stderr()?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")
 }
 
 /// Logs go to stderr, warnings and worse unless `SELFSAME_LOG` says otherwise. Into a file they have no colours.
-fn talk_to_stderr() {
-    let filter = EnvFilter::try_from_env("SELFSAME_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+fn talk_to_stderr() -> anyhow::Result<()> {
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Err(VarError::NotPresent) => EnvFilter::new("warn"),
+        Ok(directives) if directives.is_empty() => EnvFilter::new("warn"),
+        Ok(directives) => log_filter(&directives)?,
+        Err(VarError::NotUnicode(_)) => return Err(Usage(format!("{LOG_VARIABLE} is no text")).into()),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -135,4 +145,35 @@ fn talk_to_stderr() {
         .with_target(false)
         .compact()
         .init();
+    Ok(())
+}
+
+/// Levels, alone or each for a target. A lone word would be taken for a target, and a misspelt level for one that
+/// nobody has.
+fn log_filter(directives: &str) -> Result<EnvFilter, Usage> {
+    let hint = "hint: `info`, `debug`, or `warn,selfsame_agent=debug`";
+    let words = directives.split(',').filter(|word| !word.contains(['=', '[', '{', '"']));
+    for word in words {
+        word.trim()
+            .parse::<LevelFilter>()
+            .map_err(|_| Usage(format!("{LOG_VARIABLE}={directives}: `{word}` is no level; {hint}")))?;
+    }
+    let parsed = EnvFilter::builder().parse(directives);
+    parsed.map_err(|error| Usage(format!("{LOG_VARIABLE}={directives}: {error}; {hint}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_log_filter_is_refused_with_its_value_and_a_hint() {
+        for wrong in ["inof", "selfsame_agent=loud", "warn,verbose", "=,="] {
+            let Usage(why) = log_filter(wrong).unwrap_err();
+            assert!(why.contains(&format!("SELFSAME_LOG={wrong}: ")) && why.contains("hint: "), "{why}");
+        }
+        for right in ["info", "DEBUG", "off", "info,fjall=warn,lsm_tree=warn", "warn,selfsame_agent=debug"] {
+            assert!(log_filter(right).is_ok(), "{right}");
+        }
+    }
 }

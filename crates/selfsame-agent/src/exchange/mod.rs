@@ -228,7 +228,7 @@ impl Exchange {
         report: &mut ShardReport,
     ) -> Vec<Heard<'a>> {
         let mut heard = Vec::new();
-        let oldest = self.clock.now().plus(-micros(self.collection.coverage_max));
+        let oldest = self.collection.oldest_proof(self.clock.now());
         for (member, root) in self.members.iter().zip(roots) {
             match root {
                 Ok(root) => {

@@ -108,8 +108,7 @@ impl Metrics {
         for collection in &self.parts.fleet.collections {
             let name = collection.name.as_str();
             let owned = live.map(|live| self.owned(live, collection));
-            let coverage_max = i64::try_from(collection.coverage_max.as_micros()).unwrap_or(i64::MAX);
-            let oldest = WallMicros(now.0.saturating_sub(coverage_max));
+            let oldest = collection.oldest_proof(now);
             let standing = self.standing.lock();
             let Some(standing) = standing.get(&collection.name) else { continue };
             if let Some(verdicts) = standing.verdicts(owned.as_ref(), oldest) {

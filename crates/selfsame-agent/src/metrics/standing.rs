@@ -82,11 +82,8 @@ impl Standing {
         let mut any = false;
         for (_, verdict) in self.verdicts.iter().filter(|(shard, _)| among(owned, shard)) {
             any = true;
-            match *verdict {
-                ShardVerdict::InSync { as_of } if as_of >= oldest => verdicts.in_sync += 1,
-                ShardVerdict::InSync { .. } => {
-                    *verdicts.unknown.entry(UnknownReason::StaleIndex).or_default() += 1;
-                }
+            match verdict.when_oldest(oldest) {
+                ShardVerdict::InSync { .. } => verdicts.in_sync += 1,
                 ShardVerdict::Diverged => verdicts.diverged += 1,
                 ShardVerdict::Unknown(reason) => *verdicts.unknown.entry(reason).or_default() += 1,
             }

@@ -9,6 +9,7 @@ use selfsame_wire::message::{Pin, PinRequest};
 use selfsame_wire::v1;
 use tonic::Status;
 
+use super::siblings::name_once;
 use super::{OperatorService, plan_parts};
 use crate::peer::PeerError;
 
@@ -25,9 +26,12 @@ impl OperatorService {
         forwarded: bool,
     ) -> Result<v1::DropReply, Status> {
         let run = self.run_id(&request.run).await?;
-        let parts = match forwarded {
-            true => request.parts,
-            false => self.plan_that_holds(run).await?.0.iter().flat_map(plan_parts::named).collect(),
+        let (parts, unlisted) = match forwarded {
+            true => (request.parts, Vec::new()),
+            false => {
+                let (plan, unlisted) = self.plan_that_holds(run).await?;
+                (plan.iter().flat_map(plan_parts::named).collect(), unlisted)
+            }
         };
         self.forget_superseded(parts.clone()).await?;
         let mut reply = v1::DropReply::default();
@@ -57,7 +61,7 @@ impl OperatorService {
                 reply.dropped += answer.dropped;
                 answer.silent.into_iter().for_each(|agent| name_once(&mut reply.silent, agent));
             }
-            silent.into_iter().for_each(|agent| name_once(&mut reply.silent, agent));
+            silent.into_iter().chain(unlisted).for_each(|agent| name_once(&mut reply.silent, agent));
         }
         Ok(reply)
     }
@@ -102,11 +106,5 @@ impl OperatorService {
         let Some(agent) = self.parts.fleet.agent_of(&request.node) else { return Ok(()) };
         let Some(peer) = self.parts.peers.get(&agent.name) else { return Ok(()) };
         peer.pin(request).await.map_err(|error| (agent.name.clone(), error))
-    }
-}
-
-fn name_once(silent: &mut Vec<v1::SilentAgent>, agent: v1::SilentAgent) {
-    if silent.iter().all(|known| known.agent != agent.agent) {
-        silent.push(agent);
     }
 }

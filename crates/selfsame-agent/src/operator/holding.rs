@@ -50,16 +50,55 @@ impl OperatorService {
         request: v1::ResumeRequest,
         forwarded: bool,
     ) -> Result<v1::ResumeReply, Status> {
-        let scope = self.scope(&request.collection)?;
-        self.journal(move |journal| journal.resume(&scope)).await?;
-        let mut reply = v1::ResumeReply { agents: vec![self.parts.name.to_string()], silent: Vec::new() };
+        let (scope, now) = (self.scope(&request.collection)?, self.parts.clock.now());
+        let (ended, holding) = self
+            .journal(move |journal| {
+                let ended = journal.resume(&scope)?;
+                let mut holding = journal.pauses(now)?;
+                holding.retain(|pause| pause.scope == PauseScope::All);
+                Ok((ended, holding))
+            })
+            .await?;
+        let in_force = |pause: &Pause| pause.until.is_none_or(|until| until > now);
+        let mut reply = v1::ResumeReply {
+            agents: vec![self.parts.name.to_string()],
+            silent: Vec::new(),
+            ended: ended.into_iter().filter(in_force).map(pause_state).collect(),
+            holding: holding.into_iter().map(pause_state).collect(),
+        };
         if !forwarded {
             let (answers, silent) = self
                 .ask_siblings(&request, |mut client, request| async move { client.resume(request).await })
                 .await;
-            reply.agents.extend(answers.into_iter().flat_map(|answer: v1::ResumeReply| answer.agents));
+            for answer in answers {
+                let answer: v1::ResumeReply = answer;
+                reply.agents.extend(answer.agents);
+                reply.ended.extend(answer.ended);
+                reply.holding.extend(answer.holding);
+            }
             reply.silent = silent;
+            reply.ended = latest(reply.ended);
+            reply.holding = latest(reply.holding);
         }
         Ok(reply)
     }
+}
+
+/// A pause as it is told.
+pub(super) fn pause_state(pause: Pause) -> v1::PauseState {
+    v1::PauseState {
+        until: pause.until.map(|until| until.0),
+        collection: match pause.scope {
+            PauseScope::All => String::new(),
+            PauseScope::Collection(collection) => collection.to_string(),
+        },
+    }
+}
+
+/// The pauses of several agents, one for each scope: the one that ends last.
+fn latest(mut pauses: Vec<v1::PauseState>) -> Vec<v1::PauseState> {
+    let end = |pause: &v1::PauseState| pause.until.unwrap_or(i64::MAX);
+    pauses.sort_by(|left, right| (&left.collection, end(right)).cmp(&(&right.collection, end(left))));
+    pauses.dedup_by(|later, earlier| later.collection == earlier.collection);
+    pauses
 }

@@ -9,7 +9,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use super::OperatorService;
-use super::siblings::{ANSWER_WITHIN, Heard};
+use super::siblings::{ANSWER_WITHIN, Heard, cannot_know};
 
 /// With fewer digits, what is unique today is not tomorrow: 65 536 beginnings, and a fleet has some hundred runs.
 const DIGITS_MIN: usize = 4;
@@ -112,7 +112,8 @@ fn unknown(asked: &str, silent: &[v1::SilentAgent]) -> Status {
     for agent in silent {
         message.push_str(&format!("; agent {} at {} did not answer", agent.agent, agent.address));
     }
-    Status::not_found(message + "; hint: `selfsame runs` lists them")
+    message.push_str("; hint: `selfsame runs` lists them");
+    if silent.is_empty() { Status::not_found(message) } else { cannot_know(message) }
 }
 
 fn ambiguous(asked: &str, candidates: &BTreeSet<String>) -> Status {
@@ -172,7 +173,11 @@ mod tests {
     #[test]
     fn who_was_silent_may_know_the_run() {
         let silent = v1::SilentAgent { agent: "c".to_owned(), address: "c:1".to_owned(), why: String::new() };
-        assert!(unknown("c458", &[silent]).message().contains("agent c at c:1 did not answer"));
-        assert!(!unknown("c458", &[]).message().contains("agent c at"));
+        let may_be = unknown("c458", &[silent]);
+        assert!(may_be.message().contains("agent c at c:1 did not answer"), "{may_be:?}");
+        assert_eq!(may_be.code(), Code::Aborted, "asked again later, it may be found");
+        let none = unknown("c458", &[]);
+        assert_eq!(none.code(), Code::NotFound, "{none:?}");
+        assert!(!none.message().contains("agent c at"), "{none:?}");
     }
 }

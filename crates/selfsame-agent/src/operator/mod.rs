@@ -26,7 +26,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use selfsame_core::{AgentName, CollectionName, WallMicros};
+use selfsame_core::{AgentName, CollectionName, NodeName, WallMicros};
 use selfsame_journal::{Journal, JournalError};
 use selfsame_wire::v1;
 use selfsame_wire::v1::operator_server::Operator;
@@ -96,6 +96,21 @@ impl OperatorService {
             let names: Vec<&str> = names.collect();
             Status::not_found(format!("no collection `{name}`; hint: there is {}", names.join(", ")))
         })
+    }
+
+    /// The node of that name, if one is named.
+    fn node_named(&self, name: &str) -> Result<Option<NodeName>, Status> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let nodes: Vec<&NodeName> = self.parts.fleet.agents.iter().flat_map(|agent| &agent.nodes).collect();
+        match nodes.iter().find(|node| node.as_str() == name) {
+            Some(node) => Ok(Some((*node).clone())),
+            None => {
+                let names: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
+                Err(Status::not_found(format!("no node `{name}`; hint: there is {}", names.join(", "))))
+            }
+        }
     }
 
     async fn journal<T: Send + 'static>(

@@ -73,6 +73,12 @@ pub(super) fn deletes(plan: &v1::Plan) -> u64 {
     plan.loads.iter().map(|load| load.deletes).sum()
 }
 
+/// The repairs of a plan that an agent recorded, and has to carry out.
+pub(super) fn repairs_of(plan: &v1::Plan, agent: &str) -> u64 {
+    let is_its = |part: &&v1::PlanShard| part.epoch.as_ref().is_some_and(|epoch| epoch.agent == agent);
+    plan.parts.iter().filter(is_its).map(|part| part.keys).sum()
+}
+
 /// Names the parts of a plan.
 pub(super) fn named(plan: &v1::Plan) -> Vec<v1::PlanPart> {
     let named = |part: &v1::PlanShard| v1::PlanPart {

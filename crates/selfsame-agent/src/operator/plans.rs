@@ -8,8 +8,9 @@ use selfsame_journal::{Journal, JournalError, PlanRow};
 use selfsame_wire::v1;
 use tonic::{Code, Status};
 
-use super::siblings::Heard;
+use super::siblings::{Heard, name_once};
 use super::{OperatorService, plan_parts};
+use crate::owner::CarriedOut;
 
 /// How long an owner may take to carry out its share of a plan.
 const APPROVED_WITHIN: Duration = Duration::from_secs(600);
@@ -62,9 +63,9 @@ impl OperatorService {
         if forwarded {
             return self.carry_out_own(run, &request.parts).await;
         }
-        let (plan, silent) = self.plan_that_holds(run).await?;
+        let (plan, unlisted) = self.plan_that_holds(run).await?;
         let Some(plan) = plan else {
-            return Ok(v1::ApproveReply { silent, ..v1::ApproveReply::default() });
+            return Ok(v1::ApproveReply { silent: unlisted, ..v1::ApproveReply::default() });
         };
         let deletes = plan_parts::deletes(&plan);
         if request.deletes.is_some_and(|known| known != deletes) {
@@ -77,48 +78,64 @@ impl OperatorService {
         let asked = self.hear_siblings(&request, APPROVED_WITHIN, |mut client, request| async move {
             client.approve(request).await
         });
-        let Heard { answers, mut refused, silent } = asked.await;
-        let mut reply = match own {
-            Ok(reply) => reply,
+        let Heard { mut answers, mut refused, mut silent } = asked.await;
+        match own {
+            Ok(reply) => answers.push(reply),
             Err(status) if status.code() == Code::FailedPrecondition => {
                 refused.push((self.missing(&status), status));
-                v1::ApproveReply::default()
             }
-            Err(status) => return Err(status),
-        };
-        for answer in answers {
-            let answer: v1::ApproveReply = answer;
-            reply.planned += answer.planned;
-            reply.repaired += answer.repaired;
-            reply.returned += answer.returned;
-            reply.settled += answer.settled;
-            reply.refused += answer.refused;
+            // What the others did is told all the same.
+            Err(status) => silent.push(self.missing(&status)),
         }
-        if reply.planned == 0
+        let mut reply = v1::ApproveReply::default();
+        for answer in answers {
+            add(&mut reply, &answer);
+            answer.silent.into_iter().for_each(|agent| name_once(&mut reply.silent, agent));
+        }
+        let not_told: u64 = silent.iter().map(|agent| plan_parts::repairs_of(&plan, &agent.agent)).sum();
+        if reply.planned + not_told == 0
             && let Some((_, status)) = refused.pop()
         {
             // Nobody did anything: why is all that there is to say.
             return Err(Status::failed_precondition(status.message()));
         }
-        reply.silent = silent.into_iter().chain(refused.into_iter().map(|(agent, _)| agent)).collect();
+        reply.planned += not_told;
+        for (agent, _) in &refused {
+            let repairs = plan_parts::repairs_of(&plan, &agent.agent);
+            reply.planned += repairs;
+            reply.refused += repairs;
+        }
+        let missing = silent.into_iter().chain(refused.into_iter().map(|(agent, _)| agent));
+        missing.chain(unlisted).for_each(|agent| name_once(&mut reply.silent, agent));
         Ok(reply)
     }
 
     /// Carries out this agent's share of a plan, as far as it is named. Refused as a failed precondition, if nothing
-    /// may be written now.
+    /// may be written now; where some of it was done before, the rest is counted, and this agent named with why.
     async fn carry_out_own(&self, run: RunId, parts: &[v1::PlanPart]) -> Result<v1::ApproveReply, Status> {
         self.forget_superseded(parts.to_vec()).await?;
         let mut reply = v1::ApproveReply::default();
+        let mut carried_any = false;
         for row in self.own_plans(run).await?.iter().filter(|row| plan_parts::is_named(parts, row)) {
-            let carried_out = self.parts.owner.carry_out(&row.plan.id).await;
-            let carried_out = carried_out.map_err(|error| Status::failed_precondition(error.to_string()))?;
-            reply.planned += carried_out.planned;
-            reply.repaired += carried_out.repaired;
-            reply.returned += carried_out.returned;
-            reply.settled += carried_out.settled;
-            reply.refused += carried_out.refused;
+            match self.parts.owner.carry_out(&row.plan.id).await {
+                Ok(CarriedOut { planned, repaired, returned, settled, refused }) => {
+                    carried_any = true;
+                    let silent = Vec::new();
+                    let done = v1::ApproveReply { planned, repaired, returned, settled, refused, silent };
+                    add(&mut reply, &done);
+                }
+                Err(error) => {
+                    let status = Status::failed_precondition(error.to_string());
+                    name_once(&mut reply.silent, self.missing(&status));
+                    reply.planned += row.counts.pending;
+                    reply.refused += row.counts.pending;
+                }
+            }
         }
-        Ok(reply)
+        match reply.silent.first() {
+            Some(own) if !carried_any => Err(Status::failed_precondition(&own.why)),
+            _ => Ok(reply),
+        }
     }
 
     /// This agent as one whose part is missing.
@@ -146,6 +163,14 @@ impl OperatorService {
         let rows = self.journal(move |journal| journal.plans_of_run(run)).await?;
         Ok(rows.into_iter().filter(|row| row.plan.expires > now).collect())
     }
+}
+
+fn add(reply: &mut v1::ApproveReply, share: &v1::ApproveReply) {
+    reply.planned += share.planned;
+    reply.repaired += share.repaired;
+    reply.returned += share.returned;
+    reply.settled += share.settled;
+    reply.refused += share.refused;
 }
 
 /// Whether a person may still say yes or no to something of a plan.

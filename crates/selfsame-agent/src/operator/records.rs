@@ -38,13 +38,7 @@ impl OperatorService {
             "" => None,
             name => self.collections(name)?.into_iter().next().map(|collection| collection.name),
         };
-        let node = match request.node.as_str() {
-            "" => None,
-            name => Some(
-                name.parse()
-                    .map_err(|error: selfsame_core::NameError| Status::invalid_argument(error.to_string()))?,
-            ),
-        };
+        let node = self.node_named(&request.node)?;
         let now = self.parts.clock.now();
         let filter = RunFilter { since: request.since.map(WallMicros), collection, node, limit };
         let mut reply = self
@@ -71,6 +65,7 @@ impl OperatorService {
             reply.runs = joined(reply.runs);
             reply.truncated |= reply.runs.len() > limit;
             reply.runs.truncate(limit);
+            reply.runs.iter_mut().for_each(|run| conclude(run, self.shards_of(&run.collection)));
         }
         Ok(reply)
     }
@@ -86,13 +81,22 @@ impl OperatorService {
         }
         let Shares { shares: mut parts, silent } = self.find_run(&request).await?;
         let summaries = parts.iter_mut().filter_map(|share| share.summary.take()).collect();
-        let summary = joined(summaries).pop().map(|summary| v1::RunSummary { silent, ..summary });
+        let mut summary = joined(summaries).pop().map(|summary| v1::RunSummary { silent, ..summary });
+        summary.iter_mut().for_each(|run| conclude(run, self.shards_of(&run.collection)));
         let causes = causes::joined(parts.iter_mut().flat_map(|share| std::mem::take(&mut share.causes)));
         let mut truncated = parts.iter().any(|share| share.truncated);
         let mut items: Vec<v1::RunItem> = parts.into_iter().flat_map(|share| share.items).collect();
         truncated |= items.len() > limit;
         items.truncate(limit);
         Ok(v1::ShowReply { summary, items, truncated, causes })
+    }
+
+    /// The shards of a collection; of one that is not configured any more, nobody knows them.
+    fn shards_of(&self, collection: &str) -> u32 {
+        let mut collections = self.parts.fleet.collections.iter();
+        let known = collections.find(|known| known.name.as_str() == collection);
+        let first = known.and_then(|known| known.replicas.first());
+        first.map_or(u32::MAX, |replica| replica.mapping.shards.get())
     }
 
     /// What this agent's journal has of the run that a request means.
@@ -154,7 +158,12 @@ fn run_summary(journal: &Journal, row: &RunRow, now: WallMicros) -> Result<v1::R
         collection: row.run.collection.to_string(),
         started_at: row.run.started.0,
         duration_ms: u64::try_from(duration).unwrap_or(0),
-        state: if row.finished.is_some() { v1::RunState::Finished } else { v1::RunState::Running }.into(),
+        state: match (row.finished, row.abandoned) {
+            (Some(_), _) => v1::RunState::Finished,
+            (None, true) => v1::RunState::Abandoned,
+            (None, false) => v1::RunState::Running,
+        }
+        .into(),
         scheduled: matches!(row.run.slot, selfsame_core::Slot::Scheduled(_)),
         dry_run: row.run.dry_run,
         planned: planned(journal, row, &results, now)?,
@@ -215,6 +224,9 @@ fn joined(shares: Vec<v1::RunSummary>) -> Vec<v1::RunSummary> {
 }
 
 fn join(run: &mut v1::RunSummary, share: v1::RunSummary) {
+    let states = [run.state(), share.state()];
+    let state =
+        [v1::RunState::Running, v1::RunState::Abandoned].into_iter().find(|state| states.contains(state));
     let worse = |left: i32, right: i32| {
         let rank = |verdict: i32| match v1::Verdict::try_from(verdict) {
             Ok(v1::Verdict::Diverged) => 3,
@@ -257,8 +269,20 @@ fn join(run: &mut v1::RunSummary, share: v1::RunSummary) {
     run.document_bytes += share.document_bytes;
     run.duration_ms = run.duration_ms.max(share.duration_ms);
     run.started_at = run.started_at.min(share.started_at);
-    if share.state == i32::from(v1::RunState::Running) {
-        run.state = share.state;
+    run.set_state(state.unwrap_or(v1::RunState::Finished));
+}
+
+/// What follows for a run of which an owner left its share, with so many shards: others took it over, or the shards that
+/// are missing are unknown.
+fn conclude(run: &mut v1::RunSummary, shards: u32) {
+    if run.state() != v1::RunState::Abandoned {
+        return;
+    }
+    if run.shards >= shards {
+        run.set_state(v1::RunState::Finished);
+    } else if run.verdict() == v1::Verdict::InSync {
+        run.set_verdict(v1::Verdict::Unknown);
+        run.as_of = None;
     }
 }
 
@@ -294,5 +318,39 @@ pub(super) fn run_item(collection: &str, item: ItemRow) -> v1::RunItem {
         found_at: item.age.map(|age| age.found.0),
         repaired_at: item.age.and_then(|age| age.repaired).map(|at| at.0),
         bytes: item.bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(state: v1::RunState, shards: u32) -> v1::RunSummary {
+        v1::RunSummary {
+            run: "c458".to_owned(),
+            state: state.into(),
+            shards,
+            in_sync: shards,
+            as_of: Some(5),
+            verdict: v1::Verdict::InSync.into(),
+            ..v1::RunSummary::default()
+        }
+    }
+
+    #[test]
+    fn a_run_is_abandoned_unless_somebody_is_at_it_or_others_took_it_over() {
+        use v1::RunState::{Abandoned, Finished, Running};
+        let of = |shares: &[(v1::RunState, u32)]| {
+            let mut run =
+                joined(shares.iter().map(|(state, shards)| share(*state, *shards)).collect()).remove(0);
+            conclude(&mut run, 16);
+            (run.state(), run.verdict(), run.as_of)
+        };
+        let (in_sync, unknown) = (v1::Verdict::InSync, v1::Verdict::Unknown);
+        assert_eq!(of(&[(Finished, 6), (Finished, 10)]), (Finished, in_sync, Some(5)));
+        assert_eq!(of(&[(Abandoned, 0), (Finished, 10)]), (Abandoned, unknown, None));
+        assert_eq!(of(&[(Finished, 10), (Abandoned, 3)]), (Abandoned, unknown, None));
+        assert_eq!(of(&[(Finished, 13), (Abandoned, 3)]), (Finished, in_sync, Some(5)));
+        assert_eq!(of(&[(Abandoned, 3), (Running, 1)]).0, Running);
     }
 }

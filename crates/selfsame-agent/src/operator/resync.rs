@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use selfsame_core::{Key, NodeName};
+use selfsame_core::{Key, NodeName, ShardId};
 use selfsame_wire::v1;
 use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::OperatorService;
-use super::siblings::Heard;
-use crate::exchange::report::{Action, Outcome, PassReport};
+use super::siblings::{Heard, cannot_know};
+use crate::exchange::report::{Action, Outcome, PassReport, ShardReport};
 use crate::local::LocalReplica;
 use crate::owner::resync::{approval_of, planned};
+use crate::peer::PeerError;
 use crate::settings::CollectionSettings;
 
 /// How long the agent of the node may take: it scans every replica twice, for hours where they are large. One that is
@@ -73,11 +74,11 @@ impl OperatorService {
             return Ok(answer);
         }
         if let Some((_, status)) = refused.into_iter().next() {
-            return Err(Status::failed_precondition(status.message()));
+            return Err(Status::new(status.code(), status.message()));
         }
         let own = silent.iter().find(|silent| silent.agent == agent.name.as_str());
         let why = own.map_or("it did not answer", |silent| silent.why.as_str());
-        Err(Status::failed_precondition(format!(
+        Err(cannot_know(format!(
             "agent {}, which node `{node}` is attached to, cannot be asked: {why}; hint: start it",
             agent.name
         )))
@@ -195,9 +196,8 @@ impl OperatorService {
             let approval = approval_of(&there_is, node);
             let _yields = replica.yielding();
             let done = self.parts.owner.resync(collection, node, Some(approval)).await.map_err(refused)?;
-            all_granted(&done.report)?;
             reply.written = written(&done.report, node);
-            reply.left = left(&done.report, node);
+            reply.left = left(&done.report, node) + not_looked_at(&there_is, &done.report, node);
             reply.stopped = done.doubt.unwrap_or_default();
         }
         if replica.held().is_some_and(|hold| Some(hold.cause) != held) {
@@ -230,7 +230,7 @@ impl OperatorService {
         if telling * 2 > others {
             return Ok(());
         }
-        Err(Status::failed_precondition(format!(
+        Err(cannot_know(format!(
             "{telling} of the {others} other replicas of `{}` can tell what it should hold, and more than half must: \
              they must answer, not be held and not be empty; hint: selfsame status",
             collection.name
@@ -249,8 +249,11 @@ fn told(collection: &CollectionSettings, replica: &LocalReplica) -> v1::Resynced
     }
 }
 
-fn refused(error: crate::peer::PeerError) -> Status {
-    Status::failed_precondition(error.to_string())
+fn refused(error: PeerError) -> Status {
+    match error {
+        PeerError::Refused(_) => Status::failed_precondition(error.to_string()),
+        _ => cannot_know(error.to_string()),
+    }
 }
 
 /// A shard that another agent has is not looked at: the others' word on it is not known.
@@ -259,7 +262,7 @@ fn all_granted(report: &PassReport) -> Result<(), Status> {
     if not_granted == 0 {
         return Ok(());
     }
-    Err(Status::failed_precondition(format!(
+    Err(cannot_know(format!(
         "{not_granted} shards were not granted: another run is at work, or a majority of the agents is away; the \
          replica stays as it is; hint: try again"
     )))
@@ -268,6 +271,15 @@ fn all_granted(report: &PassReport) -> Result<(), Status> {
 fn written(report: &PassReport, node: &NodeName) -> u64 {
     let done = |outcome: &Outcome| matches!(outcome, Outcome::Repaired | Outcome::AlreadyThere);
     planned(report, node).filter(|item| done(&item.outcome)).count() as u64
+}
+
+/// What was to be written in shards that nobody granted this time: the rest is done, and is told.
+fn not_looked_at(there_is: &PassReport, report: &PassReport, node: &NodeName) -> u64 {
+    let granted = |shard: &&ShardReport| shard.epoch.is_some();
+    let granted: BTreeSet<ShardId> = report.shards.iter().filter(granted).map(|shard| shard.shard).collect();
+    let others = there_is.shards.iter().filter(|shard| !granted.contains(&shard.shard));
+    let items = others.flat_map(|shard| &shard.items);
+    items.filter(|item| item.node == *node && item.repair.is_some()).count() as u64
 }
 
 /// What was to be written and was not; a row that a client wrote meanwhile is the client's, and fine.

@@ -43,7 +43,7 @@ fn forwarded<T>(message: T, agent: &AgentName, within: Duration) -> Request<T> {
 pub(super) struct Heard<A> {
     /// Their answers.
     pub(super) answers: Vec<A>,
-    /// They heard it, and would not: each with its status.
+    /// They heard it, and would not or could not: each with its status.
     pub(super) refused: Vec<(v1::SilentAgent, Status)>,
     /// They did not answer.
     pub(super) silent: Vec<v1::SilentAgent>,
@@ -58,6 +58,19 @@ pub fn reason(status: &Status) -> String {
         source = error.source();
     }
     text
+}
+
+/// Nothing wrong was asked; the answer cannot be known, or the order not be carried out, as long as others are away or
+/// at work.
+pub(super) fn cannot_know(why: impl Into<String>) -> Status {
+    Status::aborted(why)
+}
+
+/// Names an agent among those whose part is missing, unless it is.
+pub(super) fn name_once(silent: &mut Vec<v1::SilentAgent>, agent: v1::SilentAgent) {
+    if silent.iter().all(|known| known.agent != agent.agent) {
+        silent.push(agent);
+    }
 }
 
 impl OperatorService {
@@ -126,7 +139,7 @@ impl OperatorService {
                 Ok(Ok(answer)) => heard.answers.push(answer.into_inner()),
                 Ok(Err(status)) => match status.code() {
                     Code::NotFound => {}
-                    Code::InvalidArgument | Code::FailedPrecondition => {
+                    Code::InvalidArgument | Code::FailedPrecondition | Code::Aborted => {
                         heard.refused.push((missing(reason(&status)), status));
                     }
                     _ => heard.silent.push(missing(reason(&status))),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use selfsame_core::{ShardId, ShardVerdict, UnknownReason};
+use selfsame_core::{ShardId, ShardVerdict, UnknownReason, WallMicros};
 use selfsame_journal::{Journal, JournalError, RunFilter, ShardResult};
 use selfsame_wire::v1;
 use tonic::Status;
 
+use super::holding::pause_state;
 use super::plans::own_plans;
 use super::{OperatorService, causes, plan_parts};
 use crate::settings::CollectionSettings;
@@ -56,7 +57,8 @@ impl OperatorService {
             // What nobody told may be known to those who did not answer.
             let untold =
                 if reply.silent.is_empty() { UnknownReason::NoScan } else { UnknownReason::Unreachable };
-            sum_up(status, collection, untold, request.shards);
+            let oldest = collection.oldest_proof(self.parts.clock.now());
+            sum_up(status, collection, untold, oldest, request.shards);
         }
         Ok(reply)
     }
@@ -115,7 +117,6 @@ impl OperatorService {
                     total,
                     ..v1::ScanProgress::default()
                 }),
-                ..v1::ReplicaStatus::default()
             });
         }
         Ok(v1::CollectionStatus {
@@ -125,7 +126,7 @@ impl OperatorService {
             held: results.values().map(|result| result.counters.held).sum(),
             replicas,
             shard_statuses: results.into_values().map(shard_status).collect(),
-            pause: pause.map(|pause| v1::PauseState { until: pause.until.map(|until| until.0) }),
+            pause: pause.map(pause_state),
             next_run_at: collection.schedule().map(|schedule| schedule.start(schedule.slot_at(now) + 1).0),
             ..v1::CollectionStatus::default()
         })
@@ -171,25 +172,27 @@ fn join(ours: &mut v1::CollectionStatus, theirs: v1::CollectionStatus) {
 }
 
 /// The newest word on each shard, and what follows for the collection. A shard of which nobody tells is unknown,
-/// for the reason given.
+/// for the reason given; so is what was in sync as of before `oldest`, as metrics say it.
 fn sum_up(
     status: &mut v1::CollectionStatus,
     collection: &CollectionSettings,
     untold: UnknownReason,
+    oldest: WallMicros,
     keep_shards: bool,
 ) {
     let mut newest: BTreeMap<u32, v1::ShardStatus> = BTreeMap::new();
+    let told = |shard: &v1::ShardStatus| ShardVerdict::try_from(shard.verdict?).ok();
     for shard in std::mem::take(&mut status.shard_statuses) {
         let known = newest.get(&shard.shard);
         if known.is_none_or(|known| known.at < shard.at) {
             newest.insert(shard.shard, shard);
         }
     }
+    for shard in newest.values_mut() {
+        shard.verdict = told(shard).map(|verdict| verdict.when_oldest(oldest).into());
+    }
     let count = collection.replicas.first().map_or(0, |replica| replica.mapping.shards.get());
-    let verdict_of = |shard: u32| {
-        let told = newest.get(&shard).and_then(|status| status.verdict);
-        told.and_then(|verdict| ShardVerdict::try_from(verdict).ok()).unwrap_or(ShardVerdict::Unknown(untold))
-    };
+    let verdict_of = |shard: u32| newest.get(&shard).and_then(told).unwrap_or(ShardVerdict::Unknown(untold));
     let verdicts: Vec<ShardVerdict> = (0..count).map(verdict_of).collect();
     let summary = super::run::summary_of(&verdicts, &selfsame_core::Counts::default());
     status.verdict = summary.verdict;

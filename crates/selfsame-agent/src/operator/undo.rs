@@ -51,21 +51,6 @@ impl OperatorService {
         Ok(reply)
     }
 
-    /// The node of that name, if one is named.
-    fn node_named(&self, name: &str) -> Result<Option<NodeName>, Status> {
-        if name.is_empty() {
-            return Ok(None);
-        }
-        let nodes: Vec<&NodeName> = self.parts.fleet.agents.iter().flat_map(|agent| &agent.nodes).collect();
-        match nodes.iter().find(|node| node.as_str() == name) {
-            Some(node) => Ok(Some((*node).clone())),
-            None => {
-                let names: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
-                Err(Status::not_found(format!("no node `{name}`; hint: there is {}", names.join(", "))))
-            }
-        }
-    }
-
     /// Undoes this agent's part.
     async fn undo_own(
         &self,
@@ -93,7 +78,7 @@ impl OperatorService {
         let (made, owned) =
             self.journal(move |journal| Ok((journal.repairs_of_run(run)?, journal.run(run)?))).await?;
         reply.known |= owned.is_some() || !made.is_empty();
-        reply.unfinished |= owned.is_some_and(|run| run.finished.is_none());
+        reply.unfinished |= owned.is_some_and(|run| run.finished.is_none() && !run.abandoned);
         let of_node = |made: &&MadeRepair| node.is_none_or(|node| made.node == *node);
         let places: BTreeSet<Place> =
             made.iter().filter(of_node).map(|made| (made.collection.clone(), made.node.clone())).collect();

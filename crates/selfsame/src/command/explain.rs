@@ -18,7 +18,7 @@ use selfsame_wire::v1;
 use serde::Serialize;
 
 use super::{chosen, load};
-use crate::client::{ask, tell_silent};
+use crate::client::{ask, names, tell_silent};
 use crate::config::FleetConfig;
 use crate::output::{
     ItemRow, OUTPUT_VERSION, Output, Versions, print_json, print_line, short_id, table, verdict_name,
@@ -59,6 +59,8 @@ struct Explanation {
     causes: Vec<CauseRow>,
     /// What runs did with the key, the newest first; only agents know.
     history: Vec<HistoryRow>,
+    /// Agents whose part of the history is missing.
+    silent: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,11 +92,22 @@ struct ReplicaRow {
     node: String,
     state: String,
     detail: String,
+    /// Whether the replica is held: what is seen there proves nothing. Only agents know.
+    held: bool,
     version: Option<i64>,
     expiry: Option<String>,
     content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     document: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl ReplicaRow {
+    /// What is seen there, and what it is worth.
+    fn text(&self) -> String {
+        let held = if self.held { "held, proves nothing: " } else { "" };
+        let detail = if self.detail.is_empty() { String::new() } else { format!(": {}", self.detail) };
+        format!("{held}{}{detail}", self.state)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -128,6 +141,7 @@ pub(crate) async fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         rule: verdict.rule.describe().to_owned(),
         causes: causes(&verdict, collection),
         history: Vec::new(),
+        silent: Vec::new(),
     };
     match args.output {
         Output::Json => print_json(&explanation)?,
@@ -164,6 +178,7 @@ async fn ask_agents(
             ("", None, true) => "written by a repair".to_owned(),
             (detail, _, _) => detail.to_owned(),
         },
+        held: seen.held,
         version: seen.version,
         expiry: seen.expiry.map(|at| WallMicros(at).to_string()),
         content: Some(hex::encode(&seen.content_digest)).filter(|content| !content.is_empty()),
@@ -180,6 +195,7 @@ async fn ask_agents(
         rule: reply.rule,
         causes: reply.observations.iter().filter(|seen| !seen.cause.is_empty()).map(cause).collect(),
         history: reply.history.iter().map(HistoryRow::told).collect(),
+        silent: names(&reply.silent),
     };
     match args.output {
         Output::Json => print_json(&explanation)?,
@@ -256,6 +272,7 @@ fn replica_row(node: String, read: &Result<Read, StoreError>, content: bool) -> 
         node,
         state: state.to_owned(),
         detail,
+        held: false,
         version: document.map(|document| document.entry.version.0),
         expiry: document.and_then(|document| document.entry.expiry).map(|expiry| expiry.to_string()),
         content: document.map(|document| document.entry.content.to_string()),
@@ -292,10 +309,7 @@ fn print_text(explanation: &Explanation, versions: Versions) -> anyhow::Result<(
     print_line(&format!("{} {} (shard {})", explanation.collection, explanation.key, explanation.shard))?;
     let mut rows = table(&["replica", "state", "version", "expiry", "content", "cause"]);
     for replica in &explanation.replicas {
-        let state = match replica.detail.as_str() {
-            "" => replica.state.clone(),
-            detail => format!("{}: {detail}", replica.state),
-        };
+        let state = replica.text();
         let cause = explanation.causes.iter().find(|cause| cause.node == replica.node);
         rows.add_row([
             replica.node.clone(),
@@ -317,6 +331,9 @@ fn print_text(explanation: &Explanation, versions: Versions) -> anyhow::Result<(
     if explanation.replicas.iter().all(|replica| replica.state == "absent") {
         let hint = "keys are JSON: 7 is a number, '\"7\"' a text; several fields are a list, '[\"eu\",7]'";
         print_line(&format!("no replica has such a document; hint: {hint}"))?;
+    }
+    if explanation.replicas.iter().any(|replica| replica.held) {
+        print_line("a held replica counts as unheard; hint: selfsame status says why it is held")?;
     }
     if explanation.replicas.iter().any(|replica| replica.state == "unreadable") {
         let hint = "mend it; it is never written over; `--direct` says what is wrong with it";

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::consent::{self, ConsentArgs};
 use super::{load, runs};
-use crate::client::{ask, tell_silent};
+use crate::client::{ask, names, tell_silent};
 use crate::config::FleetConfig;
 use crate::output::{
     Load, OUTPUT_VERSION, Output, ago, numbers, print_json, print_line, short_id, table, until,
@@ -56,6 +56,7 @@ pub(crate) struct DecideArgs {
 
 #[derive(Debug, Serialize)]
 struct PlanRow {
+    version: u32,
     run: String,
     collection: String,
     reasons: BTreeMap<String, u32>,
@@ -64,6 +65,8 @@ struct PlanRow {
     load: Load,
     created_at: String,
     expires_at: String,
+    /// Agents whose part is missing.
+    silent: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,12 +77,16 @@ struct Approved {
     returned: u64,
     settled: u64,
     refused: u64,
+    /// Agents whose part is missing.
+    silent: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Dropped {
     version: u32,
     dropped: u64,
+    /// Agents that did not hear of it.
+    silent: Vec<String>,
 }
 
 /// Runs `selfsame plan`.
@@ -91,7 +98,9 @@ pub(crate) async fn list(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         ask(&config, |mut client| async move { client.plans(request.clone()).await }).await?;
     tell_silent(&reply.silent);
     match args.output {
-        Output::Json => print_json(&reply.plans.into_iter().map(plan_row).collect::<Vec<_>>())?,
+        Output::Json => print_json(
+            &reply.plans.into_iter().map(|plan| plan_row(plan, &reply.silent)).collect::<Vec<_>>(),
+        )?,
         Output::Text if !reply.plans.is_empty() => {
             print_line(&plan_table(&reply.plans, SystemClock.now()).to_string())?;
             print_line("hint: selfsame show RUN lists the repairs; then selfsame approve RUN, or drop RUN")?;
@@ -102,8 +111,9 @@ pub(crate) async fn list(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan_row(plan: v1::Plan) -> PlanRow {
+fn plan_row(plan: v1::Plan, silent: &[v1::SilentAgent]) -> PlanRow {
     PlanRow {
+        version: OUTPUT_VERSION,
         load: Load::told(&plan),
         run: plan.run,
         collection: plan.collection,
@@ -111,6 +121,7 @@ fn plan_row(plan: v1::Plan) -> PlanRow {
         shards: plan.shards,
         created_at: WallMicros(plan.created_at).to_string(),
         expires_at: WallMicros(plan.expires_at).to_string(),
+        silent: names(silent),
     }
 }
 
@@ -135,7 +146,8 @@ fn plan_table(plans: &[v1::Plan], now: WallMicros) -> comfy_table::Table {
     rows
 }
 
-/// Runs `selfsame approve`. Exit code 1 if something that was approved was not done, or nothing was.
+/// Runs `selfsame approve`. Exit code 1 if something that was approved was not done, or there was no such plan; else 2
+/// if an agent's part is missing.
 pub(crate) async fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
     let ApproveArgs { decide: args, consent } = args;
     let Some(config) = load(&args.config)? else { return Ok(super::usage()) };
@@ -159,15 +171,34 @@ pub(crate) async fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
     let reply: v1::ApproveReply =
         ask(&config, |mut client| async move { client.approve(request.clone()).await }).await?;
     tell_silent(&reply.silent);
-    let v1::ApproveReply { planned, repaired, returned, settled, refused, .. } = reply;
     match args.output {
-        Output::Json => {
-            print_json(&Approved { version: OUTPUT_VERSION, planned, repaired, returned, settled, refused })?;
-        }
-        Output::Text if planned == 0 => print_line(NO_PLAN)?,
+        Output::Json => print_json(&approved(&reply))?,
+        Output::Text if reply.planned == 0 => print_line(NO_PLAN)?,
         Output::Text => outcome(&reply).iter().try_for_each(|line| print_line(line))?,
     }
-    Ok(ExitCode::from(u8::from(planned == 0 || returned + refused > 0)))
+    Ok(ExitCode::from(approve_code(&reply)))
+}
+
+fn approved(reply: &v1::ApproveReply) -> Approved {
+    Approved {
+        version: OUTPUT_VERSION,
+        planned: reply.planned,
+        repaired: reply.repaired,
+        returned: reply.returned,
+        settled: reply.settled,
+        refused: reply.refused,
+        silent: names(&reply.silent),
+    }
+}
+
+/// 1 before 2 before 0, as everywhere.
+fn approve_code(reply: &v1::ApproveReply) -> u8 {
+    let not_done = reply.returned + reply.refused > 0;
+    match reply.silent.is_empty() {
+        _ if not_done => 1,
+        false => 2,
+        true => u8::from(reply.planned == 0),
+    }
 }
 
 /// The whole id of the run that is meant, as the agents tell runs apart.
@@ -184,12 +215,17 @@ const NO_PLAN: &str =
 /// What became of what was approved, and what to do about what was not done.
 fn outcome(reply: &v1::ApproveReply) -> Vec<String> {
     let mut lines = vec![format!("{} of {} repairs made", reply.repaired, reply.planned)];
+    let told = reply.repaired + reply.settled + reply.returned + reply.refused;
     let rest = [
         (reply.settled, "needed nothing any more"),
         (reply.returned, "returned to a plan: the rows changed since; hint: selfsame plan"),
         (
             reply.refused,
             "not made; hint: the agents' logs say why; the plan or the next run has what is left",
+        ),
+        (
+            reply.planned.saturating_sub(told),
+            "of which nobody tells: their agents fell silent; hint: approve the run again when they answer",
         ),
     ];
     lines
@@ -205,7 +241,11 @@ pub(crate) async fn drop(args: &DecideArgs) -> anyhow::Result<ExitCode> {
         ask(&config, |mut client| async move { client.drop(request.clone()).await }).await?;
     tell_silent(&reply.silent);
     match args.output {
-        Output::Json => print_json(&Dropped { version: OUTPUT_VERSION, dropped: reply.dropped })?,
+        Output::Json => print_json(&Dropped {
+            version: OUTPUT_VERSION,
+            dropped: reply.dropped,
+            silent: names(&reply.silent),
+        })?,
         Output::Text if reply.dropped == 0 && reply.silent.is_empty() => print_line(NO_PLAN)?,
         Output::Text => print_line(&dropped(&reply))?,
     }
@@ -244,5 +284,24 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[1].contains("2 returned") && lines[1].contains("hint: "), "{lines:?}");
         assert!(lines[2].contains("1 not made") && lines[2].contains("hint: "), "{lines:?}");
+        let silent = v1::ApproveReply { planned: 4, repaired: 3, ..v1::ApproveReply::default() };
+        let lines = outcome(&silent);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].contains("1 of which nobody tells") && lines[1].contains("hint: "), "{lines:?}");
+    }
+
+    #[test]
+    fn what_was_not_made_comes_before_what_nobody_knows() {
+        let done = v1::ApproveReply { planned: 4, repaired: 3, settled: 1, ..v1::ApproveReply::default() };
+        assert_eq!(approve_code(&done), 0);
+        let silent = vec![v1::SilentAgent { agent: "c".to_owned(), ..v1::SilentAgent::default() }];
+        let unheard = v1::ApproveReply { silent: silent.clone(), ..done };
+        assert_eq!(approve_code(&unheard), 2);
+        assert_eq!(approved(&unheard).silent, ["c"]);
+        assert_eq!(approve_code(&v1::ApproveReply { refused: 1, ..unheard }), 1);
+        assert_eq!(approve_code(&v1::ApproveReply { returned: 1, ..done }), 1);
+        let none = v1::ApproveReply::default();
+        assert_eq!(approve_code(&none), 1, "there is no such plan");
+        assert_eq!(approve_code(&v1::ApproveReply { silent, ..none }), 2, "who is silent may have one");
     }
 }

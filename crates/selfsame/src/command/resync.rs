@@ -85,7 +85,6 @@ pub(crate) async fn run(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
     for replica in &there_is.collections {
         talk(&before(replica, args.mode));
     }
-    let deletes_max = there_is.collections.iter().map(|replica| replica.deletes).max().unwrap_or(0);
     let deletes: u64 = there_is.collections.iter().map(|replica| replica.deletes).sum();
     let expected = if deletes == 0 { "yes".to_owned() } else { deletes.to_string() };
     let what = if deletes == 0 { String::new() } else { format!("This deletes {deletes} documents. ") };
@@ -93,19 +92,39 @@ pub(crate) async fn run(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
         print_line("nothing was done")?;
         return Ok(ExitCode::from(1));
     }
-    let reply = order(&config, &v1::ResyncRequest { dry_run: false, deletes_max, ..request }).await?;
-    let is_done = |replica: &v1::ResyncedReplica| replica.left == 0 && replica.stopped.is_empty();
-    let done = reply.collections.iter().all(is_done);
-    match args.output {
-        Output::Json => {
-            let collections = reply.collections.into_iter().map(row).collect();
-            print_json(&Resynced { version: OUTPUT_VERSION, collections })?;
-        }
-        Output::Text => {
-            reply.collections.iter().flat_map(after).try_for_each(|line| print_line(&line))?;
+    let mut done: Vec<v1::ResyncedReplica> = Vec::new();
+    let mut failed = None;
+    for order_of_one in orders(&request, &there_is.collections) {
+        match order(&config, &order_of_one).await {
+            Ok(reply) => done.extend(reply.collections),
+            // What is done is done, and is shown; nothing more is begun.
+            Err(error) => {
+                failed = Some(error.context(format!("{} on {}", order_of_one.collection, args.node)));
+                break;
+            }
         }
     }
-    Ok(ExitCode::from(u8::from(!done)))
+    let is_done = |replica: &v1::ResyncedReplica| replica.left == 0 && replica.stopped.is_empty();
+    let all_done = done.iter().all(is_done);
+    match args.output {
+        Output::Json => {
+            let collections = done.into_iter().map(row).collect();
+            print_json(&Resynced { version: OUTPUT_VERSION, collections })?;
+        }
+        Output::Text => done.iter().flat_map(after).try_for_each(|line| print_line(&line))?,
+    }
+    failed.map_or_else(|| Ok(ExitCode::from(u8::from(!all_done))), Err)
+}
+
+/// What was agreed to, one order for each collection: none deletes more than was said of it.
+fn orders(asked: &v1::ResyncRequest, there_is: &[v1::ResyncedReplica]) -> Vec<v1::ResyncRequest> {
+    let order = |replica: &v1::ResyncedReplica| v1::ResyncRequest {
+        collection: replica.collection.clone(),
+        dry_run: false,
+        deletes_max: replica.deletes,
+        ..asked.clone()
+    };
+    there_is.iter().map(order).collect()
 }
 
 async fn order(config: &FleetConfig, request: &v1::ResyncRequest) -> anyhow::Result<v1::ResyncReply> {
@@ -193,6 +212,17 @@ mod tests {
         assert!(text.contains("held, restored"), "{text}");
         let free = v1::ResyncedReplica { held: String::new(), ..replica() };
         assert!(before(&free, Mode::Merge).ends_with("nothing to do"));
+    }
+
+    #[test]
+    fn each_collection_is_ordered_with_the_deletes_that_were_told_of_it() {
+        let asked = v1::ResyncRequest { node: "node-b".to_owned(), dry_run: true, ..Default::default() };
+        let orders_placed = v1::ResyncedReplica { collection: "orders".to_owned(), deletes: 0, ..replica() };
+        let ordered = orders(&asked, &[replica(), orders_placed]);
+        let brief = |order: &v1::ResyncRequest| (order.collection.clone(), order.deletes_max, order.dry_run);
+        let expected = [("products".to_owned(), 2, false), ("orders".to_owned(), 0, false)];
+        assert_eq!(ordered.iter().map(brief).collect::<Vec<_>>(), expected);
+        assert!(ordered.iter().all(|order| order.node == "node-b"));
     }
 
     #[test]

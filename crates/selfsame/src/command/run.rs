@@ -14,7 +14,7 @@ use tonic::Streaming;
 use uuid::Uuid;
 
 use super::{load, waiting};
-use crate::client::{ask, tell_silent};
+use crate::client::{ask, names, tell_silent};
 use crate::config::FleetConfig;
 use crate::output::{
     OUTPUT_VERSION, Output, Summary, Versions, print_json_of_each, print_line, print_summary, short_id, talk,
@@ -154,17 +154,18 @@ pub(crate) async fn follow(config: &FleetConfig, request: &v1::RunRequest) -> an
                     run: started.run,
                     state: "started",
                     shards: started.shards,
-                    silent: told.iter().cloned().collect(),
+                    silent: names(&started.silent),
                 });
             }
             Some(Event::Progress(progress)) => show(&bar, &progress),
             Some(Event::Summary(mut summary)) => {
                 bar.finish_and_clear();
+                let of_collection = Summary::told(&summary);
                 // Who was missing at the start was named then.
                 summary.silent.retain(|silent| !told.contains(&silent.agent));
                 tell_silent(&summary.silent);
                 followed.unfinished.retain(|name| *name != summary.collection);
-                followed.summaries.push(Summary::told(&summary));
+                followed.summaries.push(of_collection);
             }
             None => {}
         }

@@ -11,7 +11,7 @@ use selfsame_core::{CollectionName, NodeName, WallMicros};
 use selfsame_wire::v1;
 
 use super::{Usage, load, waiting};
-use crate::client::{ask, tell_silent};
+use crate::client::{ask, names, tell_silent};
 use crate::config::FleetConfig;
 use crate::output::{
     ItemRow, Output, Summary, Versions, lasted, numbers, print_json, print_line, print_summary, short_id,
@@ -67,7 +67,12 @@ pub(crate) async fn list(args: &RunsArgs) -> anyhow::Result<ExitCode> {
         None => matching_runs(args, &config).await?,
     };
     tell_silent(&reply.silent);
-    let mut summaries: Vec<Summary> = reply.runs.iter().map(Summary::told).collect();
+    let listed = |run: &v1::RunSummary| Summary {
+        silent: names(&reply.silent),
+        runs_truncated: Some(reply.truncated),
+        ..Summary::told(run)
+    };
+    let mut summaries: Vec<Summary> = reply.runs.iter().map(listed).collect();
     waiting::count(&config, &mut summaries).await;
     match args.output {
         Output::Json => print_json(&summaries)?,
@@ -131,7 +136,7 @@ fn run_table(runs: &[v1::RunSummary], summaries: &[Summary]) -> Table {
     ]);
     numbers(&mut rows, [4, 5, 6, 8, 9, 10]);
     for (run, summary) in runs.iter().zip(summaries) {
-        let running = summary.state == "running";
+        let (running, is_over) = (summary.state == "running", summary.state == "finished");
         rows.add_row([
             short_id(&run.run).to_owned(),
             to_the_second(WallMicros(run.started_at)),
@@ -143,7 +148,7 @@ fn run_table(runs: &[v1::RunSummary], summaries: &[Summary]) -> Table {
             planned_cell(summary),
             run.held.to_string(),
             run.unreadable.to_string(),
-            if running { "-".to_owned() } else { lasted(run.duration_ms) },
+            if is_over { lasted(run.duration_ms) } else { "-".to_owned() },
         ]);
     }
     rows
@@ -156,7 +161,11 @@ fn verdict_cell(run: &v1::RunSummary, summary: &Summary) -> String {
         "unknown" if !reasons.is_empty() => format!("unknown: {}", reasons.join(", ")),
         verdict => verdict.replace('_', " "),
     };
-    if run.dry_run { format!("{verdict} (dry run)") } else { verdict }
+    match (summary.state, run.dry_run) {
+        ("abandoned", _) => format!("{verdict} (abandoned)"),
+        (_, true) => format!("{verdict} (dry run)"),
+        (_, false) => verdict,
+    }
 }
 
 /// How many repairs wait for approval, and why.
@@ -204,6 +213,9 @@ fn heading(run: &v1::RunSummary, now: WallMicros) -> String {
     };
     let took = match run.state() {
         v1::RunState::Running => "not over yet".to_owned(),
+        v1::RunState::Abandoned => {
+            "abandoned: an agent stopped midway, and has not taken it up again".to_owned()
+        }
         _ => format!("took {}", lasted(run.duration_ms)),
     };
     let began = with_age(WallMicros(run.started_at), now);
@@ -280,6 +292,14 @@ mod tests {
         let text = run_table(std::slice::from_ref(&told), &[Summary::told(&told)]).to_string();
         assert!(text.contains("running") && !text.contains("diverged") && !text.contains("2.1 s"), "{text}");
         assert!(heading(&told, WallMicros(told.started_at)).ends_with("(just now), not over yet"));
+    }
+
+    #[test]
+    fn an_abandoned_run_says_so_and_not_how_long_it_took() {
+        let told = v1::RunSummary { state: v1::RunState::Abandoned.into(), ..run() };
+        let text = run_table(std::slice::from_ref(&told), &[Summary::told(&told)]).to_string();
+        assert!(text.contains("diverged (abandoned)") && !text.contains("2.1 s"), "{text}");
+        assert!(heading(&told, WallMicros(told.started_at)).contains("abandoned: an agent stopped midway"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::causes::{self, CauseRow};
 use super::load::Load;
+use crate::client::names;
 
 /// The version of the objects that `--output json` prints. Members may be added within a version.
 pub(crate) const OUTPUT_VERSION: u32 = 1;
@@ -25,6 +26,12 @@ pub(crate) struct Summary {
     pub(crate) run: String,
     /// `running`, `finished` or `abandoned`.
     pub(crate) state: &'static str,
+    /// When it began, RFC 3339; nothing if nobody told.
+    pub(crate) started_at: Option<String>,
+    /// Whether nothing was to be written.
+    pub(crate) dry_run: bool,
+    /// Whether it was due; otherwise somebody asked for it.
+    pub(crate) scheduled: bool,
     /// `in_sync`, `diverged` or `unknown`, after the repairs.
     pub(crate) verdict: &'static str,
     /// For `in_sync`: since when, RFC 3339.
@@ -60,6 +67,11 @@ pub(crate) struct Summary {
     pub(crate) document_bytes: u64,
     /// How long it took.
     pub(crate) duration_ms: u64,
+    /// Agents whose part is missing.
+    pub(crate) silent: Vec<String>,
+    /// In a list: whether older runs were left out of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) runs_truncated: Option<bool>,
     /// What differed, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) items: Option<Vec<ItemRow>>,
@@ -113,7 +125,7 @@ pub(crate) struct ItemRow {
 }
 
 impl Summary {
-    /// Sums up the passes of all owners.
+    /// Sums up the passes of all owners: of a dry run that no agent knows of.
     pub(crate) fn of(collection: &CollectionName, passes: &[PassReport], duration: Duration) -> Summary {
         let mut counts = Counts::default();
         let mut unknown = BTreeMap::new();
@@ -137,6 +149,9 @@ impl Summary {
             collection: collection.to_string(),
             run: passes.first().map(|pass| pass.run.to_string()).unwrap_or_default(),
             state: "finished",
+            started_at: passes.first().map(|pass| pass.started.to_string()),
+            dry_run: true,
+            scheduled: false,
             verdict: verdict.as_str(),
             as_of,
             shards: passes.iter().map(|pass| pass.shards.len()).sum(),
@@ -153,6 +168,8 @@ impl Summary {
             wire_bytes: passes.iter().map(|pass| pass.wire_bytes).sum(),
             document_bytes: counts.document_bytes,
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            silent: Vec::new(),
+            runs_truncated: None,
             items: None,
             items_truncated: None,
             causes: None,
@@ -168,6 +185,9 @@ impl Summary {
             collection: run.collection.clone(),
             run: run.run.clone(),
             state: state_name(run.state()),
+            started_at: Some(WallMicros(run.started_at)).filter(|at| at.0 > 0).map(|at| at.to_string()),
+            dry_run: run.dry_run,
+            scheduled: run.scheduled,
             verdict,
             as_of: run.as_of.filter(|_| verdict == "in_sync").map(|at| WallMicros(at).to_string()),
             shards: run.shards as usize,
@@ -188,6 +208,8 @@ impl Summary {
             wire_bytes: run.wire_bytes,
             document_bytes: run.document_bytes,
             duration_ms: run.duration_ms,
+            silent: names(&run.silent),
+            runs_truncated: None,
             items: None,
             items_truncated: None,
             causes: None,

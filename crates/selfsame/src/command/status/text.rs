@@ -208,7 +208,7 @@ mod tests {
         let waiting = v1::CollectionStatus {
             planned: 4,
             held: 1,
-            pause: Some(v1::PauseState { until: Some(NOW + 300_000_000) }),
+            pause: Some(v1::PauseState { until: Some(NOW + 300_000_000), ..v1::PauseState::default() }),
             ..collection()
         };
         let text = text(waiting, Vec::new());
