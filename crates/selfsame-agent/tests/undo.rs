@@ -5,6 +5,7 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use selfsame_agent::exchange::report::{Outcome, PassReport, PlanReason};
 use selfsame_agent::exchange::{Approval, Mandate};
@@ -578,4 +579,28 @@ async fn a_run_of_which_nothing_is_known_undoes_nothing() {
     let undone = undo(&world, 0, RunId::from_bytes([1; 16])).await;
     assert_eq!((undone.items.len(), undone.failed), (0, None));
     assert_eq!(world.contents(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_of_ours_beside_a_confirm_is_nobodys_vote() {
+    let world = Arc::new(settled(collection_settings()).await);
+    let key = Key::integer(1_000);
+    world.stores[..2].iter().for_each(|store| store.put(row(1_000, 100, "{}")));
+    let report = world.pass().await;
+    assert_eq!(report.counts().repaired, 1);
+    // The confirm has settled what was open; then the insert is taken back, and nobody has heard of it when the confirm
+    // finds the row gone.
+    let beside = world.clone();
+    world.meanwhile(2, Call::Read, async move {
+        beside.faults[2].push(Call::Apply, Some(Fault::LoseAnswer));
+        assert!(undo(&beside, 2, report.run).await.failed.is_some());
+    });
+    let [.., node] = nodes();
+    let confirm =
+        ReadRequest { claim: claim_of(&world, &key), node, keys: vec![key.clone()], conclude: true };
+    let seen = world.agents[2].read(confirm).await.unwrap().remove(0).observation;
+    assert_eq!((seen.presence, seen.memory), (Presence::Absent, None));
+    // Nor is it one when the outcome is known.
+    assert_eq!(state(&undo(&world, 2, report.run).await), UndoState::Undone);
+    assert_eq!(world.replicas[2].look(vec![key]).await.unwrap().remove(0).observation.memory, None);
 }
