@@ -604,3 +604,25 @@ async fn a_deletion_of_ours_beside_a_confirm_is_nobodys_vote() {
     assert_eq!(state(&undo(&world, 2, report.run).await), UndoState::Undone);
     assert_eq!(world.replicas[2].look(vec![key]).await.unwrap().remove(0).observation.memory, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_is_not_made_leaves_what_was_dropped_pinned() {
+    let world = settled(collection_settings()).await;
+    let (report, _) = repaired_update(&world).await;
+    // The next update is missed again, and a person drops the plan for it.
+    world.stores[..2].iter().for_each(|store| store.put(row(5, 300, r#"{"name":"newest"}"#)));
+    let planned = world.dry_run().await;
+    let item = items(&planned)[0].clone();
+    let dropped = Pin { before: item.row_before, after: item.entry_after };
+    let collection = "products".parse().unwrap();
+    let request = PinRequest { collection, node: item.node.clone(), pins: vec![(item.key.clone(), dropped)] };
+    world.agents[2].pin(request).await.unwrap();
+    assert_held(&world, "node-c", &["5"]).await;
+    // The store is not heard of, as if the agent had ended; then it refuses what the undo puts back.
+    world.faults[2].push(Call::Apply, Some(Fault::Unavailable));
+    assert_eq!(undo(&world, 2, report.run).await.items[0].state, UndoState::Unanswered);
+    assert_held(&world, "node-c", &["5"]).await;
+    *world.mangles[2].lock() = Some(|_| row(6, 100, "{}"));
+    assert!(matches!(state(&undo(&world, 2, report.run).await), UndoState::Refused(_)));
+    assert_held(&world, "node-c", &["5"]).await;
+}

@@ -8,7 +8,8 @@ use crate::JournalError;
 pub(crate) const FORMAT: i64 = STEPS.len() as i64;
 
 /// `STEPS[n]` leads from format `n` to `n + 1`. A step that was released is never edited.
-const STEPS: [&str; 5] = [FORMAT_1, crate::holds::STEP, FORMAT_3, crate::purge::STEP, crate::gaps::STEP];
+const STEPS: [&str; 6] =
+    [FORMAT_1, crate::holds::STEP, FORMAT_3, crate::purge::STEP, crate::gaps::STEP, crate::pins::STEP];
 
 /// Brings a file from `format` to [`FORMAT`], whole or not at all.
 pub(crate) fn upgrade(connection: &mut Connection, format: i64) -> Result<(), JournalError> {
