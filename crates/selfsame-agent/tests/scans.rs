@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selfsame_agent::clock::Clock;
+use selfsame_agent::exchange::report::PassReport;
 use selfsame_agent::local::Starter;
 use selfsame_agent::membership::Membership;
 use selfsame_agent::metrics::{Metrics, MetricsParts};
 use selfsame_agent::owner::{Connections, Owner};
 use selfsame_agent::peer::Peer;
 use selfsame_agent::supervisor::Supervisor;
-use selfsame_core::{AgentName, ShardId, Slot, owner};
+use selfsame_core::{AgentName, ShardId, ShardVerdict, Slot, WallMicros, owner};
+use selfsame_store::Call;
 use selfsame_wire::message::StartRequest;
 use uuid::Uuid;
-use world::{NOW, World, filled, nodes};
+use world::{NOW, World, filled, nodes, row};
 
 const SHARDS: u32 = 4;
 
@@ -106,4 +108,30 @@ async fn a_run_whose_id_tells_no_time_is_scanned_for_too() {
         let scans = run(&world, &owners, id).await;
         assert!(scans.iter().all(|scans| (1..=3).contains(scans)), "{scans:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scan_that_never_ends_stops_no_pass_and_one_that_is_slow_is_waited_for() {
+    let world = filled(40);
+    world.pass().await;
+    let first = *world.clock.0.lock();
+    world.meanwhile(2, Call::Scan, tokio::time::sleep(Duration::from_secs(1_200)));
+    world.stores[0].put(row(1_000, 200, "{}"));
+    let report = world.pass().await;
+    assert!(
+        matches!(report.verdict(), ShardVerdict::InSync { as_of } if as_of > WallMicros(first)),
+        "{report:?}"
+    );
+    let second = *world.clock.0.lock();
+
+    world.meanwhile(2, Call::Scan, std::future::pending());
+    world.stores[0].put(row(1_001, 200, "{}"));
+    let report = tokio::time::timeout(Duration::from_secs(2 * 3_600), world.pass()).await;
+    let report = report.expect("a pass ends, whatever one replica does");
+    assert_eq!(report.counts().repaired, 2, "those that were scanned tell of it");
+    let as_of = |report: &PassReport| match report.verdict() {
+        ShardVerdict::InSync { as_of } => as_of,
+        verdict => panic!("{verdict:?}"),
+    };
+    assert!(as_of(&report) <= WallMicros(second), "and the verdict rests on the replica's older scan");
 }
