@@ -626,3 +626,24 @@ async fn an_undo_that_is_not_made_leaves_what_was_dropped_pinned() {
     assert!(matches!(state(&undo(&world, 2, report.run).await), UndoState::Refused(_)));
     assert_held(&world, "node-c", &["5"]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_held_replica_is_not_written_to_by_an_undo_either() {
+    let world = settled(collection_settings()).await;
+    let (report, old) = repaired_update(&world).await;
+    let copy = world.stores[2].backup();
+    world.pass().await;
+    world.stores[2].restore(&copy);
+    world.pass().await;
+    assert!(world.replicas[2].held().is_some(), "nothing was held: the test shows nothing");
+    let before = world.contents();
+    let look = world.replicas[2].undo(report.run, None, true).await;
+    assert_eq!(look.items[0].state, UndoState::Restorable);
+    assert_eq!(look.failed, Some(PeerError::Unknown(UnknownReason::Held)));
+    let undone = undo(&world, 2, report.run).await;
+    assert_eq!(undone.failed, Some(PeerError::Unknown(UnknownReason::Held)), "{undone:?}");
+    assert_eq!((undone.items.len(), world.contents()), (0, before));
+    world.replicas[2].release().await.unwrap();
+    assert_eq!(state(&undo(&world, 2, report.run).await), UndoState::Restored);
+    assert_eq!(world.stores[2].row(&Key::integer(5)), Some(old));
+}
