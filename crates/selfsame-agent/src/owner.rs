@@ -356,8 +356,7 @@ impl Owner {
         };
         recorder.begin(start, request.run, self.clock.now()).await;
         let report = recorder.continue_ages(pass.run(request).await).await;
-        recorder.finish(&report, self.clock.now()).await;
-        report
+        recorder.finish(report, self.clock.now()).await
     }
 }
 
@@ -463,7 +462,7 @@ impl RunShare {
 }
 
 impl Progress for RunShare {
-    fn step(&self, step: Step) {
+    fn step(&self, step: Step<'_>) {
         let mut state = self.state.lock();
         match step {
             Step::Claimed { shards } => state.exchanging = shards > 0,
@@ -474,7 +473,7 @@ impl Progress for RunShare {
                 if report.epoch.is_none() {
                     state.unclaimed.insert(report.shard, Instant::now());
                 }
-                state.done.insert(report.shard, shard_share(&report));
+                state.done.insert(report.shard, shard_share(report));
             }
         }
     }

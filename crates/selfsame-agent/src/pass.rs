@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::claim::{Claimant, Claimed, Unclaimed};
 use crate::exchange::report::{PassReport, ShardReport};
-use crate::exchange::{Exchange, Member};
+use crate::exchange::{Exchange, Member, Room};
 use crate::membership::skew_of;
 use crate::peer::{Peer, PeerError};
 use crate::progress::{Progress, Step};
@@ -304,11 +304,12 @@ impl Pass<'_> {
         claims: &Claims,
         roots: &BTreeMap<ShardId, Vec<Result<Root, UnknownReason>>>,
     ) -> Vec<ShardReport> {
+        let room = &Room::default();
         // Boxed, so that the stream holds futures of one type and no closure over references.
         let reports: Vec<BoxFuture<'_, ShardReport>> = claims
             .iter()
             .filter(|(_, claim)| **claim != Err(Unclaimed::Completed))
-            .map(|(shard, claim)| self.exchange_one(request, *shard, claim, roots.get(shard)).boxed())
+            .map(|(shard, claim)| self.exchange_one(request, *shard, claim, roots.get(shard), room).boxed())
             .collect();
         let mut reports: Vec<ShardReport> =
             stream::iter(reports).buffer_unordered(SHARDS_AT_ONCE).collect().await;
@@ -322,19 +323,20 @@ impl Pass<'_> {
         shard: ShardId,
         claim: &Result<Claimed, Unclaimed>,
         roots: Option<&Vec<Result<Root, UnknownReason>>>,
+        room: &Room,
     ) -> ShardReport {
         let report = match (claim, roots) {
             (Ok(Claimed { epoch, .. }), Some(roots)) => {
                 let collection = self.exchange.collection.name.clone();
                 let claim = Claim { collection, shard, epoch: epoch.clone(), run: request.run };
-                self.exchange.shard(&claim, roots).await
+                self.exchange.shard(&claim, roots, room).await
             }
             (Err(Unclaimed::Refused(reason)), _) => {
                 ShardReport { verdict: ShardVerdict::Unknown(*reason), ..ShardReport::blank(shard) }
             }
             (Ok(_) | Err(Unclaimed::Completed), _) => ShardReport::blank(shard),
         };
-        self.progress.step(Step::Shard { report: report.clone() });
+        self.progress.step(Step::Shard { report: &report });
         report
     }
 
