@@ -14,6 +14,7 @@ use selfsame_core::{
 };
 use selfsame_journal::{Journal, PlanId};
 use selfsame_wire::message::{Hello, ScanState, ShardShare, Share, StartRequest};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -251,8 +252,20 @@ fn made_at(id: Uuid) -> Option<WallMicros> {
 
 impl Owner {
     /// Carries out what a person approved of one shard: the keys are confirmed afresh, and only what the plan says,
-    /// of the very rows that it says it of, is written. The rest returns to a plan.
+    /// of the very rows that it says it of, is written. The rest returns to a plan. It is done to its end even if nobody
+    /// waits for it any more: what the voters know to be completed is not begun again, and must be written down.
     pub async fn carry_out(&self, id: &PlanId) -> Result<CarriedOut, PeerError> {
+        let stopping = || PeerError::Refused("the agent is stopping".to_owned());
+        let (this, id) = (self.this.upgrade().ok_or_else(stopping)?, id.clone());
+        let (answer, answered) = oneshot::channel();
+        self.tasks.spawn_to_end("approval", async move {
+            // Nobody may be waiting any more, which is no error.
+            let _ = answer.send(this.carry_out_here(&id).await);
+        });
+        answered.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    async fn carry_out_here(&self, id: &PlanId) -> Result<CarriedOut, PeerError> {
         let connections = self.connections()?;
         let collection =
             self.fleet.collection(&id.collection).ok_or(PeerError::Unknown(UnknownReason::Config))?;
@@ -286,6 +299,13 @@ impl Owner {
             tokio::time::sleep(CLAIM_AGAIN_AFTER).await;
         };
         connections.metrics.observe_approved(&collection.name, &report);
+        if report.shards.is_empty() {
+            tracing::warn!(
+                collection = %id.collection, shard = %id.shard, run_id = %id.run,
+                "a plan was carried out before, and what came of it was not written down; hint: the next run finds \
+                 what still differs"
+            );
+        }
         if report.shards.iter().all(|shard| shard.epoch.is_some()) {
             record::forget_plan(connections.journal.clone(), id.clone()).await;
         }
@@ -337,8 +357,7 @@ impl Owner {
         };
         recorder.begin(start, request.run, self.clock.now()).await;
         let report = recorder.continue_ages(pass.run(request).await).await;
-        recorder.finish(&report, self.clock.now()).await;
-        report
+        recorder.finish(report, self.clock.now()).await
     }
 }
 
@@ -351,8 +370,9 @@ pub(crate) fn approval_of(fleet: &str, collection: &CollectionName, planned: Run
 
 fn carried_out(approval: &Approval, report: &PassReport) -> CarriedOut {
     let planned = approval.repairs.len() as u64;
-    // Nobody granted the claim: nothing was looked at, and the plan stays.
-    if report.shards.iter().any(|shard| shard.epoch.is_none()) {
+    // Nobody granted the claim, and the plan stays; or the shard was completed before, and the next pass finds what
+    // still differs. Nothing was looked at.
+    if report.shards.is_empty() || report.shards.iter().any(|shard| shard.epoch.is_none()) {
         return CarriedOut { planned, refused: planned, ..CarriedOut::default() };
     }
     let mut out = CarriedOut { planned, ..CarriedOut::default() };
@@ -443,7 +463,7 @@ impl RunShare {
 }
 
 impl Progress for RunShare {
-    fn step(&self, step: Step) {
+    fn step(&self, step: Step<'_>) {
         let mut state = self.state.lock();
         match step {
             Step::Claimed { shards } => state.exchanging = shards > 0,
@@ -454,7 +474,7 @@ impl Progress for RunShare {
                 if report.epoch.is_none() {
                     state.unclaimed.insert(report.shard, Instant::now());
                 }
-                state.done.insert(report.shard, shard_share(&report));
+                state.done.insert(report.shard, shard_share(report));
             }
         }
     }
@@ -475,15 +495,18 @@ mod tests {
 
     use super::*;
 
-    fn told(shard: ShardReport) -> (u64, u64) {
+    fn told_of(shards: Vec<ShardReport>) -> (u64, u64) {
         let repairs = (0..3).map(|number| RepairId::from_bytes([number; 16])).collect();
         let run = RunId::from_bytes([1; 16]);
         let approval = Approval { run, keys: (0..3).map(Key::integer).collect(), repairs };
-        let epoch = Some(Epoch { counter: 1, agent: "a".parse().unwrap() });
-        let shards = vec![ShardReport { epoch, ..shard }];
         let report = PassReport { run, started: WallMicros(0), shards, wire_bytes: 0 };
         let out = carried_out(&approval, &report);
         (out.settled, out.refused)
+    }
+
+    fn told(shard: ShardReport) -> (u64, u64) {
+        let epoch = Some(Epoch { counter: 1, agent: "a".parse().unwrap() });
+        told_of(vec![ShardReport { epoch, ..shard }])
     }
 
     #[test]
@@ -495,5 +518,7 @@ mod tests {
         assert_eq!(told(unknown(UnknownReason::Unreachable)), (0, 3));
         let counts = selfsame_core::Counts { moving: 1, ..selfsame_core::Counts::default() };
         assert_eq!(told(ShardReport { counts, ..blank() }), (0, 3), "nobody knows which one moved");
+        assert_eq!(told_of(vec![blank()]), (0, 3), "nobody granted the claim");
+        assert_eq!(told_of(Vec::new()), (0, 3), "it was carried out before");
     }
 }

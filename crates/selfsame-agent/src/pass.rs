@@ -1,7 +1,7 @@
 //! A pass: the exchanges of many shards of one collection for one slot, by their owner. Handshake, scan,
 //! claim, compare all roots in one request to each agent, exchange, complete.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::claim::{Claimant, Claimed, Unclaimed};
 use crate::exchange::report::{PassReport, ShardReport};
-use crate::exchange::{Exchange, Member};
+use crate::exchange::{Exchange, Member, Room};
 use crate::membership::skew_of;
 use crate::peer::{Peer, PeerError};
 use crate::progress::{Progress, Step};
@@ -31,6 +31,12 @@ const SHARDS_AT_ONCE: usize = 16;
 
 /// How often the owner asks how far a scan is.
 const SCAN_POLL: Duration = Duration::from_millis(100);
+
+/// How long a scan may stand still before its pass goes on without it. A guess, far above what a live one needs: a
+/// throttle cuts pages to what it lets through in a second, and slows down to a sixteenth at most. Longest take the count
+/// of a large table before the first page, and after the last the keys that were not met: they are read twice more, 18
+/// million in this time at the default throttle.
+const SCAN_STANDS_STILL_MAX: Duration = Duration::from_secs(1_800);
 
 /// A call that failed sooner found a broken connection, and not an agent that does not answer.
 const BROKE_AT_ONCE: Duration = Duration::from_secs(1);
@@ -59,6 +65,22 @@ pub struct Pass<'a> {
     pub journal: Arc<Journal>,
     /// Where progress goes.
     pub progress: &'a dyn Progress,
+}
+
+/// How far an agent's scans are, and since when.
+struct Scans {
+    states: Vec<(NodeName, ScanState)>,
+    since: Instant,
+}
+
+impl Scans {
+    /// Takes in how far they are now, and says whether they have stood there for too long.
+    fn stand_still(&mut self, states: Vec<(NodeName, ScanState)>) -> bool {
+        if self.states != states {
+            *self = Scans { states, since: Instant::now() };
+        }
+        self.since.elapsed() > SCAN_STANDS_STILL_MAX
+    }
 }
 
 /// Why an agent takes no part, for all its replicas.
@@ -149,16 +171,19 @@ impl Pass<'_> {
         silent
     }
 
+    /// Has every replica scanned, and waits until that is done. Of a replica whose scan fails or stands still, an older
+    /// scan counts, if there is one.
     async fn scan(
         &self,
         agents: &BTreeMap<AgentName, Arc<dyn Peer>>,
         silent: &mut Silence,
         since: WallMicros,
     ) {
-        let mut pending: BTreeSet<&AgentName> =
-            agents.keys().filter(|name| !silent.contains_key(*name)).collect();
+        let begun = |name| (name, Scans { states: Vec::new(), since: Instant::now() });
+        let mut pending: BTreeMap<&AgentName, Scans> =
+            agents.keys().filter(|name| !silent.contains_key(*name)).map(begun).collect();
         while !pending.is_empty() {
-            let replies = join_all(pending.iter().map(|name| async {
+            let replies = join_all(pending.keys().map(|name| async {
                 let request = ScanRequest { collection: self.exchange.collection.name.clone(), since };
                 (*name, agents[*name].scan(request).await)
             }))
@@ -169,7 +194,16 @@ impl Pass<'_> {
                         for (node, state) in &states {
                             self.progress.step(Step::Scan { node: node.clone(), state: state.clone() });
                         }
-                        if states.iter().all(|(_, state)| !matches!(state, ScanState::Running { .. })) {
+                        let is_running = |(_, state): &_| matches!(state, ScanState::Running { .. });
+                        let running = states.iter().any(is_running);
+                        let stuck = pending.get_mut(name).is_some_and(|scans| scans.stand_still(states));
+                        if running && stuck {
+                            tracing::error!(
+                                agent = %name,
+                                "a scan stands still, and the pass goes on without it; hint: see why the store does not answer"
+                            );
+                        }
+                        if !running || stuck {
                             pending.remove(name);
                         }
                     }
@@ -270,11 +304,12 @@ impl Pass<'_> {
         claims: &Claims,
         roots: &BTreeMap<ShardId, Vec<Result<Root, UnknownReason>>>,
     ) -> Vec<ShardReport> {
+        let room = &Room::default();
         // Boxed, so that the stream holds futures of one type and no closure over references.
         let reports: Vec<BoxFuture<'_, ShardReport>> = claims
             .iter()
             .filter(|(_, claim)| **claim != Err(Unclaimed::Completed))
-            .map(|(shard, claim)| self.exchange_one(request, *shard, claim, roots.get(shard)).boxed())
+            .map(|(shard, claim)| self.exchange_one(request, *shard, claim, roots.get(shard), room).boxed())
             .collect();
         let mut reports: Vec<ShardReport> =
             stream::iter(reports).buffer_unordered(SHARDS_AT_ONCE).collect().await;
@@ -288,19 +323,20 @@ impl Pass<'_> {
         shard: ShardId,
         claim: &Result<Claimed, Unclaimed>,
         roots: Option<&Vec<Result<Root, UnknownReason>>>,
+        room: &Room,
     ) -> ShardReport {
         let report = match (claim, roots) {
             (Ok(Claimed { epoch, .. }), Some(roots)) => {
                 let collection = self.exchange.collection.name.clone();
                 let claim = Claim { collection, shard, epoch: epoch.clone(), run: request.run };
-                self.exchange.shard(&claim, roots).await
+                self.exchange.shard(&claim, roots, room).await
             }
             (Err(Unclaimed::Refused(reason)), _) => {
                 ShardReport { verdict: ShardVerdict::Unknown(*reason), ..ShardReport::blank(shard) }
             }
             (Ok(_) | Err(Unclaimed::Completed), _) => ShardReport::blank(shard),
         };
-        self.progress.step(Step::Shard { report: report.clone() });
+        self.progress.step(Step::Shard { report: &report });
         report
     }
 

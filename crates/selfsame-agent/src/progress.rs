@@ -7,7 +7,7 @@ use crate::exchange::report::ShardReport;
 
 /// One step of a pass.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub enum Step<'a> {
     /// How far the scan of a replica is.
     Scan {
         /// The replica's node.
@@ -23,14 +23,14 @@ pub enum Step {
     /// A shard is done.
     Shard {
         /// What came out.
-        report: ShardReport,
+        report: &'a ShardReport,
     },
 }
 
 /// Takes the steps of a pass. Must not block.
 pub trait Progress: Send + Sync {
     /// One step.
-    fn step(&self, step: Step);
+    fn step(&self, step: Step<'_>);
 }
 
 /// Tells nobody.
@@ -38,5 +38,5 @@ pub trait Progress: Send + Sync {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn step(&self, _step: Step) {}
+    fn step(&self, _step: Step<'_>) {}
 }

@@ -24,6 +24,9 @@ const PLAN_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Items that are read from the journal at a time.
 const ITEMS_PER_READ: usize = 1_000;
 
+/// Items that are written to it at a time.
+const ITEMS_PER_WRITE: usize = 1_000;
+
 /// Names the replicas of a collection: a first pass counts for these, and not when another joins.
 pub fn members(collection: &CollectionSettings) -> String {
     collection.replicas.iter().map(|replica| replica.node.as_str()).collect::<Vec<_>>().join(",")
@@ -73,10 +76,14 @@ impl Recorder {
         .await
     }
 
-    /// Writes down what came out of it: results and items of its shards, and plans.
-    pub(crate) async fn finish(&self, report: &PassReport, now: WallMicros) {
-        let (this, report) = (self.clone(), report.clone());
-        log(blocking(move || this.write(&report, now)).await);
+    /// Writes down what came out of it: results and items of its shards, and plans. Gives the report back.
+    pub(crate) async fn finish(&self, report: PassReport, now: WallMicros) -> PassReport {
+        let this = self.clone();
+        blocking(move || {
+            log(this.write(&report, now));
+            report
+        })
+        .await
     }
 
     fn write(&self, report: &PassReport, now: WallMicros) -> Result<(), JournalError> {
@@ -84,9 +91,8 @@ impl Recorder {
         let share = report.wire_bytes / (report.shards.len().max(1) as u64);
         for shard in &report.shards {
             let row = |item: &Item| item_row(report.run, shard.shard, item, now);
-            let items: Vec<ItemRow> = shard.items.iter().map(row).collect();
-            for chunk in items.chunks(1_000) {
-                self.journal.record_items(chunk)?;
+            for chunk in shard.items.chunks(ITEMS_PER_WRITE) {
+                self.journal.record_items(&chunk.iter().map(row).collect::<Vec<ItemRow>>())?;
             }
             let Some(epoch) = &shard.epoch else { continue };
             self.journal.add_shard_result(&ShardResult {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use selfsame_agent::exchange::Mandate;
 use selfsame_agent::exchange::report::{Outcome, PassReport};
-use selfsame_agent::settings::CollectionSettings;
+use selfsame_agent::settings::{BrakeSettings, CollectionSettings};
 use selfsame_core::{
     Cause, HoldReason, Key, ObservedDeletes, Row, ShardVerdict, TimeField, Unit, UnknownReason, WallMicros,
 };
@@ -344,4 +344,24 @@ async fn a_document_that_is_deleted_while_it_is_copied_does_not_stay() {
     deleted_while_it_is_copied(Duration::from_secs(2)).await;
     // Longer than a confirm is good for.
     deleted_while_it_is_copied(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_whose_turn_comes_late_is_not_made_if_its_witness_is_held_by_then() {
+    let brakes = BrakeSettings { vanished_share_max: 1.0, repair_share_max: 1.0, deletes_max: 1_000 };
+    let world = in_sync(CollectionSettings { brakes, ..collection_settings() }).await;
+    // Two lost the key, so that the third is to lose it too; and another key of its shard is missing on the first.
+    let other = (1_000..).find(|id| world.shard_of(*id) == world.shard_of(7)).unwrap();
+    world.stores[1..].iter().for_each(|store| store.put(row(other, 200, "{}")));
+    world.stores[..2].iter().for_each(|store| assert!(store.delete(&key())));
+    let (witness, older) = (world.stores[1].clone(), world.stores[1].backup());
+    world.meanwhile(0, Call::Apply, async move {
+        witness.restore(&older);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+    let report = world.pass().await;
+    assert!(world.replicas[1].held().is_some(), "nothing was held: the test shows nothing");
+    assert_eq!(held_by(&world), [2], "{report:?}");
+    let left = items(&report).into_iter().find(|item| item.key == key()).unwrap();
+    assert_eq!((left.node.as_str(), &left.outcome), ("node-c", &Outcome::Moving));
 }

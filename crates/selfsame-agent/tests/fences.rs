@@ -164,6 +164,16 @@ async fn repairs_are_applied_under_exactly_the_claim_of_the_last_confirm() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_confirm_of_an_older_claim_does_not_end_a_newer_one() {
+    let world = filled(20);
+    let (agent, older, newer) = (world.agents[0].clone(), claim(&world, 1, "b"), claim(&world, 2, "c"));
+    let confirm = newer.clone();
+    world.meanwhile(0, Call::Read, async move { read(&agent, &confirm, true).await.unwrap() });
+    read(&world.agents[0], &older, true).await.unwrap();
+    apply(&world, &newer, 1).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_that_waited_too_long_for_its_turn_is_not_written() {
     let world = filled(20);
     let late = apply_late(&world, &claim(&world, 1, "b"), tokio::time::sleep(Duration::from_secs(30))).await;

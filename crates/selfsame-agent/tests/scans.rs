@@ -9,16 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selfsame_agent::clock::Clock;
+use selfsame_agent::exchange::report::PassReport;
 use selfsame_agent::local::Starter;
 use selfsame_agent::membership::Membership;
 use selfsame_agent::metrics::{Metrics, MetricsParts};
-use selfsame_agent::owner::{Connections, Owner};
+use selfsame_agent::owner::{CarriedOut, Connections, Owner};
 use selfsame_agent::peer::Peer;
+use selfsame_agent::settings::{CollectionSettings, RepairMode};
 use selfsame_agent::supervisor::Supervisor;
-use selfsame_core::{AgentName, ShardId, Slot, owner};
+use selfsame_core::{AgentName, ShardId, ShardVerdict, Slot, WallMicros, owner};
+use selfsame_journal::PlanItem;
+use selfsame_store::Call;
 use selfsame_wire::message::StartRequest;
+use tokio::sync::oneshot;
 use uuid::Uuid;
-use world::{NOW, World, filled, nodes};
+use world::{NOW, World, collection_settings, filled, filled_with, nodes, row};
 
 const SHARDS: u32 = 4;
 
@@ -106,4 +111,63 @@ async fn a_run_whose_id_tells_no_time_is_scanned_for_too() {
         let scans = run(&world, &owners, id).await;
         assert!(scans.iter().all(|scans| (1..=3).contains(scans)), "{scans:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scan_that_never_ends_stops_no_pass_and_one_that_is_slow_is_waited_for() {
+    let world = filled(40);
+    world.pass().await;
+    let first = *world.clock.0.lock();
+    world.meanwhile(2, Call::Scan, tokio::time::sleep(Duration::from_secs(1_200)));
+    world.stores[0].put(row(1_000, 200, "{}"));
+    let report = world.pass().await;
+    assert!(
+        matches!(report.verdict(), ShardVerdict::InSync { as_of } if as_of > WallMicros(first)),
+        "{report:?}"
+    );
+    let second = *world.clock.0.lock();
+
+    world.meanwhile(2, Call::Scan, std::future::pending());
+    world.stores[0].put(row(1_001, 200, "{}"));
+    let report = tokio::time::timeout(Duration::from_secs(2 * 3_600), world.pass()).await;
+    let report = report.expect("a pass ends, whatever one replica does");
+    assert_eq!(report.counts().repaired, 2, "those that were scanned tell of it");
+    let as_of = |report: &PassReport| match report.verdict() {
+        ShardVerdict::InSync { as_of } => as_of,
+        verdict => panic!("{verdict:?}"),
+    };
+    assert!(as_of(&report) <= WallMicros(second), "and the verdict rests on the replica's older scan");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_is_carried_to_its_end_and_is_not_told_to_be_settled_if_nobody_knows() {
+    let world = filled_with(40, CollectionSettings { repair: RepairMode::Approve, ..collection_settings() });
+    let owners = owners(&world);
+    world.pass().await;
+    (0..2).for_each(|store| world.stores[store].put(row(1, 200, "{}")));
+    run(&world, &owners, made_at(NOW.cast_unsigned() / 1_000)).await;
+    let planned = |at: &usize| !world.journals[*at].plans().unwrap().is_empty();
+    let at = (0..3).find(planned).unwrap();
+    let (journal, owner) = (&world.journals[at], &owners[at]);
+    let plan = journal.plans().unwrap().remove(0).plan;
+    let items = journal.plan_items(&plan.id, None, 10, None).unwrap().rows;
+    let items: Vec<PlanItem> = items.into_iter().map(|row| row.item).collect();
+
+    // Who approved it leaves while it is written.
+    let (tell, told) = oneshot::channel::<()>();
+    world.interrupt(2, Call::Apply, move || drop(tell));
+    tokio::select! {
+        biased;
+        _ = told => {}
+        out = owner.carry_out(&plan.id) => panic!("{out:?}"),
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!planned(&at), "it was not carried to its end");
+    assert!(world.all_the_same());
+
+    // As if the agent had ended between the shard's completion and its own record of it.
+    journal.put_plan(&plan, &items).unwrap();
+    let out = owner.carry_out(&plan.id).await.unwrap();
+    assert_eq!(out, CarriedOut { planned: 1, refused: 1, ..CarriedOut::default() });
+    assert!(!planned(&at), "the next pass finds what still differs");
 }

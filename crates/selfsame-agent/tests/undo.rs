@@ -5,6 +5,7 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use selfsame_agent::exchange::report::{Outcome, PassReport, PlanReason};
 use selfsame_agent::exchange::{Approval, Mandate};
@@ -578,4 +579,71 @@ async fn a_run_of_which_nothing_is_known_undoes_nothing() {
     let undone = undo(&world, 0, RunId::from_bytes([1; 16])).await;
     assert_eq!((undone.items.len(), undone.failed), (0, None));
     assert_eq!(world.contents(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_of_ours_beside_a_confirm_is_nobodys_vote() {
+    let world = Arc::new(settled(collection_settings()).await);
+    let key = Key::integer(1_000);
+    world.stores[..2].iter().for_each(|store| store.put(row(1_000, 100, "{}")));
+    let report = world.pass().await;
+    assert_eq!(report.counts().repaired, 1);
+    // The confirm has settled what was open; then the insert is taken back, and nobody has heard of it when the confirm
+    // finds the row gone.
+    let beside = world.clone();
+    world.meanwhile(2, Call::Read, async move {
+        beside.faults[2].push(Call::Apply, Some(Fault::LoseAnswer));
+        assert!(undo(&beside, 2, report.run).await.failed.is_some());
+    });
+    let [.., node] = nodes();
+    let confirm =
+        ReadRequest { claim: claim_of(&world, &key), node, keys: vec![key.clone()], conclude: true };
+    let seen = world.agents[2].read(confirm).await.unwrap().remove(0).observation;
+    assert_eq!((seen.presence, seen.memory), (Presence::Absent, None));
+    // Nor is it one when the outcome is known.
+    assert_eq!(state(&undo(&world, 2, report.run).await), UndoState::Undone);
+    assert_eq!(world.replicas[2].look(vec![key]).await.unwrap().remove(0).observation.memory, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_is_not_made_leaves_what_was_dropped_pinned() {
+    let world = settled(collection_settings()).await;
+    let (report, _) = repaired_update(&world).await;
+    // The next update is missed again, and a person drops the plan for it.
+    world.stores[..2].iter().for_each(|store| store.put(row(5, 300, r#"{"name":"newest"}"#)));
+    let planned = world.dry_run().await;
+    let item = items(&planned)[0].clone();
+    let dropped = Pin { before: item.row_before, after: item.entry_after };
+    let collection = "products".parse().unwrap();
+    let request = PinRequest { collection, node: item.node.clone(), pins: vec![(item.key.clone(), dropped)] };
+    world.agents[2].pin(request).await.unwrap();
+    assert_held(&world, "node-c", &["5"]).await;
+    // The store is not heard of, as if the agent had ended; then it refuses what the undo puts back.
+    world.faults[2].push(Call::Apply, Some(Fault::Unavailable));
+    assert_eq!(undo(&world, 2, report.run).await.items[0].state, UndoState::Unanswered);
+    assert_held(&world, "node-c", &["5"]).await;
+    *world.mangles[2].lock() = Some(|_| row(6, 100, "{}"));
+    assert!(matches!(state(&undo(&world, 2, report.run).await), UndoState::Refused(_)));
+    assert_held(&world, "node-c", &["5"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_replica_is_not_written_to_by_an_undo_either() {
+    let world = settled(collection_settings()).await;
+    let (report, old) = repaired_update(&world).await;
+    let copy = world.stores[2].backup();
+    world.pass().await;
+    world.stores[2].restore(&copy);
+    world.pass().await;
+    assert!(world.replicas[2].held().is_some(), "nothing was held: the test shows nothing");
+    let before = world.contents();
+    let look = world.replicas[2].undo(report.run, None, true).await;
+    assert_eq!(look.items[0].state, UndoState::Restorable);
+    assert_eq!(look.failed, Some(PeerError::Unknown(UnknownReason::Held)));
+    let undone = undo(&world, 2, report.run).await;
+    assert_eq!(undone.failed, Some(PeerError::Unknown(UnknownReason::Held)), "{undone:?}");
+    assert_eq!((undone.items.len(), world.contents()), (0, before));
+    world.replicas[2].release().await.unwrap();
+    assert_eq!(state(&undo(&world, 2, report.run).await), UndoState::Restored);
+    assert_eq!(world.stores[2].row(&Key::integer(5)), Some(old));
 }

@@ -1,6 +1,8 @@
 //! Repairs at the applying agent: the intent before the write, with the row that it replaces, and the outcome
 //! after it. What has an intent and no outcome may have been written, and is settled by reading the store.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, Transaction, params};
 use selfsame_core::{
     Cause, CollectionName, Entry, Epoch, Key, KeyDigest, NodeName, RepairId, Row, RowDigest, RunId,
@@ -214,6 +216,23 @@ impl Journal {
                    ORDER BY id LIMIT ?3";
         let one_more = limit(limit_rows.max(1).saturating_add(1));
         self.page(sql, params![collection.as_str(), node.as_str(), one_more], limit_rows)
+    }
+
+    /// The keys on a replica whose deletion is announced and has no outcome yet: it may have been made. No more than
+    /// one batch announces at a time, and what it left open is settled before the next.
+    pub fn keys_being_deleted(
+        &self,
+        collection: &CollectionName,
+        node: &NodeName,
+    ) -> Result<HashSet<KeyDigest>, JournalError> {
+        self.read(|connection| {
+            let sql =
+                "SELECT id, key_digest FROM intent WHERE collection = ?1 AND node = ?2 AND outcome IS NULL
+                           AND action = 'delete'";
+            let bound = params![collection.as_str(), node.as_str()];
+            let keys = columns::list(connection, INTENT, sql, bound, |columns| columns.array("key_digest"))?;
+            Ok(keys.into_iter().map(KeyDigest).collect())
+        })
     }
 
     /// The latest intents for a key on a replica, newest first.

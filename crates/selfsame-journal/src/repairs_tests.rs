@@ -167,6 +167,18 @@ fn the_last_applied_repair_of_a_key_tells_what_it_left() {
 }
 
 #[test]
+fn a_key_is_being_deleted_until_its_outcome() {
+    let place = Place::new();
+    let journal = place.open();
+    let elsewhere = Intent { node: node("node-b"), ..delete(4) };
+    journal.write_intents(&[put(1), delete(2), delete(3), elsewhere]).unwrap();
+    let deleted = || journal.keys_being_deleted(&products(), &node("node-a")).unwrap();
+    assert_eq!(deleted(), [key(2).1, key(3).1].into());
+    journal.write_outcomes(&[(repair(2), IntentOutcome::Unknown)]).unwrap();
+    assert_eq!(deleted(), [key(3).1].into());
+}
+
+#[test]
 fn brakes_count_what_was_or_may_have_been_written_and_not_what_was_approved() {
     let place = Place::new();
     let journal = place.open();

@@ -8,7 +8,7 @@ use crate::JournalError;
 pub(crate) const FORMAT: i64 = STEPS.len() as i64;
 
 /// `STEPS[n]` leads from format `n` to `n + 1`. A step that was released is never edited.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     FORMAT_1,
     crate::holds::STEP,
     FORMAT_3,
@@ -16,6 +16,7 @@ const STEPS: [&str; 7] = [
     crate::gaps::STEP,
     crate::holds::STEP_BY_SCAN,
     crate::runs::STEP,
+    crate::pins::STEP,
 ];
 
 /// Brings a file from `format` to [`FORMAT`], whole or not at all.

@@ -7,7 +7,7 @@ use crate::{Action, Hold, HoldCause, IntentOutcome, ItemOutcome, NodeLoad, Repai
 
 #[test]
 fn the_format_is_the_number_of_steps() {
-    assert_eq!(FORMAT, 7);
+    assert_eq!(FORMAT, 8);
 }
 
 /// A journal as a program of format 1 left it.
@@ -57,11 +57,19 @@ fn of_format_1(place: &Place) -> RunId {
              INSERT INTO repair_streak VALUES ('products', 'node-a', x'00', 3, 1, 1, 1);",
         )
         .unwrap();
+    for (node, row) in [("node-a", None), ("node-b", Some([5_u8; 32]))] {
+        connection
+            .execute(
+                "INSERT INTO pin VALUES ('products', 3, ?1, ?2, ?3, NULL, 15)",
+                params![key.to_bytes(), node, row],
+            )
+            .unwrap();
+    }
     run
 }
 
 #[test]
-fn a_journal_of_format_1_keeps_its_items_intents_and_plans_and_begins_streaks_anew() {
+fn a_journal_of_format_1_keeps_its_items_intents_plans_and_pins_and_begins_streaks_anew() {
     let place = Place::new();
     let run = of_format_1(&place);
     let journal = place.open();
@@ -86,6 +94,11 @@ fn a_journal_of_format_1_keeps_its_items_intents_and_plans_and_begins_streaks_an
     let applied = IntentOutcome::Applied { after: None };
     journal.write_outcomes(&[(open[0].intent.repair, applied)]).unwrap();
     assert_eq!(streak(), 1, "settled after the upgrade");
+    let pins = |on| journal.pins_of_replica(&products(), &node(on)).unwrap();
+    let rows = ["node-a", "node-b"]
+        .map(|on| pins(on).iter().map(|pin| (pin.key.clone(), pin.before)).collect::<Vec<_>>());
+    let row = selfsame_core::RowDigest([5; 32]);
+    assert_eq!(rows, [vec![(key(7).0, None)], vec![(key(7).0, Some(row))]]);
     drop(journal);
     assert_eq!(place.open().items(run, 9, None).unwrap().rows, items, "opened once more");
 }

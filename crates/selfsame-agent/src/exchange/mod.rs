@@ -23,6 +23,7 @@ use selfsame_core::{
     TombstoneCause, UnknownReason, Verdict, WallMicros, began,
 };
 use selfsame_wire::message::{Authority, Claim, Pin, Root, Seen};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -91,6 +92,27 @@ pub struct Exchange {
     pub skew: i64,
 }
 
+/// Keys whose observations and verdicts a pass holds at a time: about 1.2 KB each, with three replicas. A guess at what an
+/// agent may take beside its store. A shard of which more differ is looked at alone.
+const KEYS_AT_ONCE: u32 = 100_000;
+
+/// Bounds how many keys the exchanges of a pass look at together.
+pub struct Room(Semaphore);
+
+impl Default for Room {
+    fn default() -> Room {
+        Room(Semaphore::new(KEYS_AT_ONCE as usize))
+    }
+}
+
+impl Room {
+    /// Waits until there is room for so many keys; first come, first served. It is given back when the answer is dropped.
+    async fn for_keys(&self, keys: usize) -> SemaphorePermit<'_> {
+        let keys = u32::try_from(keys).map_or(KEYS_AT_ONCE, |keys| keys.min(KEYS_AT_ONCE));
+        self.0.acquire_many(keys).await.expect("it is never closed")
+    }
+}
+
 /// A key that was suspected, read twice and judged.
 struct Judged {
     key: Key,
@@ -132,14 +154,20 @@ impl Task<'_> {
 }
 
 impl Exchange {
-    /// Compares and repairs one claimed shard. `roots` has one for each member, or why there is none.
-    pub async fn shard(&self, claim: &Claim, roots: &[Result<Root, UnknownReason>]) -> ShardReport {
+    /// Compares and repairs one claimed shard. `roots` has one for each member, or why there is none. What differs is
+    /// looked at when there is room for it beside the pass's other shards.
+    pub async fn shard(
+        &self,
+        claim: &Claim,
+        roots: &[Result<Root, UnknownReason>],
+        room: &Room,
+    ) -> ShardReport {
         let superseded = Err(UnknownReason::NoMajority);
         if roots.contains(&superseded) {
             return ShardReport::blank(claim.shard);
         }
         let mut report = ShardReport { epoch: Some(claim.epoch.clone()), ..ShardReport::blank(claim.shard) };
-        if let Err(error) = self.story(claim, roots, &mut report).await {
+        if let Err(error) = self.story(claim, roots, room, &mut report).await {
             tracing::warn!(collection = %claim.collection, shard = %claim.shard, %error, "exchange ended early");
             if matches!(error, PeerError::Fenced(_)) {
                 // Nothing was learned under this claim; whoever has the shard now says what is known of it.
@@ -159,6 +187,7 @@ impl Exchange {
         &self,
         claim: &Claim,
         roots: &[Result<Root, UnknownReason>],
+        room: &Room,
         report: &mut ShardReport,
     ) -> Result<(), PeerError> {
         let heard = self.compare_roots(roots, report);
@@ -178,6 +207,7 @@ impl Exchange {
         }
         let looked_at: BTreeSet<KeyDigest> = keys.iter().map(|(digest, _)| *digest).collect();
         if !keys.is_empty() {
+            let _room = room.for_keys(keys.len()).await;
             self.mend(claim, &mut asked, keys, report).await?;
         }
         if let Some(first) = first {
@@ -554,4 +584,26 @@ fn verdict(report: &ShardReport, roots: &[Result<Root, UnknownReason>]) -> Shard
 
 fn micros(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn shards_of_which_much_differs_are_looked_at_in_turns_and_one_of_any_size_has_its_turn() {
+        let room = Room::default();
+        let half = KEYS_AT_ONCE as usize / 2;
+        let (first, second) = (room.for_keys(half).await, room.for_keys(half).await);
+        assert!(room.for_keys(1).now_or_never().is_none());
+        drop(first);
+        assert!(room.for_keys(1).now_or_never().is_some());
+        drop(second);
+        let alone = room.for_keys(usize::MAX).await;
+        assert!(room.for_keys(1).now_or_never().is_none());
+        drop(alone);
+        assert!(room.for_keys(usize::MAX).now_or_never().is_some());
+    }
 }

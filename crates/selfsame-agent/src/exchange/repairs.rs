@@ -11,7 +11,7 @@ use selfsame_wire::message::{ApplyItem, ApplyOutcome, ApplyRequest, Claim, Fetch
 use tokio::time::Instant;
 
 use super::report::{Outcome, PlanReason, ShardReport};
-use super::{Act, Exchange, Judged, Mandate, Member, Resync, Task, reads, sighting, went_silent};
+use super::{Act, Exchange, Mandate, Member, Resync, Task, reads, sighting, went_silent};
 use crate::peer::PeerError;
 use crate::refusal::{OtherRefusal, Refusal};
 
@@ -156,8 +156,8 @@ impl Exchange {
         (!approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(otherwise)
     }
 
-    /// A batch that starts later than `apply_within` after its confirm is read once more; what moved is left. Gives
-    /// also why not all of it was read, if it was not.
+    /// A batch that starts later than `apply_within` after its confirm is read once more; what moved, or is judged
+    /// otherwise by now, is left. Gives also why not all of it was read, if it was not.
     async fn still_confirmed<'a>(
         &self,
         claim: &Claim,
@@ -181,7 +181,7 @@ impl Exchange {
         let silent = fresh.iter().any(|fresh| went_silent(asked, fresh));
         let mut kept = Vec::new();
         for (task, fresh) in batch.into_iter().zip(fresh) {
-            if self.same_verdict(task.judged, &fresh) {
+            if self.is_still_due(&task, &fresh) {
                 kept.push(task);
             } else {
                 done.push(Done { task, outcome: Outcome::Moving });
@@ -190,14 +190,24 @@ impl Exchange {
         (kept, silent.then_some(UnknownReason::Unreachable))
     }
 
-    fn same_verdict(&self, judged: &Judged, fresh: &[Observation]) -> bool {
-        match (self.judge(&judged.observations, fresh, self.moment()), &judged.confirmed) {
-            (Confirmed::Stable(now), Confirmed::Stable(then) | Confirmed::Lagging(then)) => {
-                let copies = |decision: &Decision| matches!(decision, Decision::Copy { .. });
-                now.rule == then.rule && copies(&now.decision) == copies(&then.decision)
+    /// Whether what is read now still asks for a task: for the copy of the very row, or the deletion, and on its target.
+    /// What a replica remembers, and whether it is held, may have changed where no row has.
+    fn is_still_due(&self, task: &Task<'_>, fresh: &[Observation]) -> bool {
+        let before = &task.judged.observations;
+        let Confirmed::Stable(now) = self.judge(before, fresh, self.moment()) else { return false };
+        let row = |observations: &[Observation], replica: ReplicaIndex| {
+            sighting(&observations[replica.0]).map(|sighting| sighting.row)
+        };
+        let targets = match (&now.decision, &task.act) {
+            (Decision::Copy { winner, targets }, Act::Copy(then))
+                if row(fresh, *winner) == row(before, *then) =>
+            {
+                targets
             }
-            _ => false,
-        }
+            (Decision::Delete { targets, .. }, Act::Delete(_)) => targets,
+            _ => return false,
+        };
+        now.rule == task.rule && targets.iter().any(|target| target.replica == task.target.replica)
     }
 
     async fn apply_batch<'a>(

@@ -15,9 +15,15 @@ use crate::peer::PeerError;
 pub(super) struct Confirms(Mutex<HashMap<(CollectionName, ShardId), (Epoch, Instant)>>);
 
 impl Confirms {
-    /// The shard's rows were read for the last time before a decision, under this claim.
+    /// The shard's rows were read for the last time before a decision, under this claim. A read that was slow does not
+    /// take the place of what a newer claim has confirmed meanwhile.
     pub(super) fn note(&self, claim: Claim) {
-        self.0.lock().insert((claim.collection, claim.shard), (claim.epoch, Instant::now()));
+        let confirmed = (claim.epoch, Instant::now());
+        let mut confirms = self.0.lock();
+        let last = confirms.entry((claim.collection, claim.shard)).or_insert_with(|| confirmed.clone());
+        if last.0 <= confirmed.0 {
+            *last = confirmed;
+        }
     }
 
     /// Whether what was decided under the claim may be written: nobody has confirmed since, and not much time has passed.

@@ -1,7 +1,7 @@
 //! The ledger of one replica: what the journal remembers of keys that are gone, how much of it is certain, up to when
 //! it was purged, and what a repair wrote. Blocking, where it is not said otherwise.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
 use selfsame_core::merkle::{Node, NodeHash};
@@ -352,6 +352,12 @@ impl LocalReplica {
         let journal = &self.parts.journal;
         let repairs = journal.last_repair(&self.parts.collection.name, &self.parts.node, keys);
         repairs.map_err(|error| self.broken(&error))
+    }
+
+    /// The keys that a repair, of which nobody knows yet what became of it, deletes.
+    pub(super) fn being_deleted(&self) -> Result<HashSet<KeyDigest>, PeerError> {
+        let keys = self.parts.journal.keys_being_deleted(&self.parts.collection.name, &self.parts.node);
+        keys.map_err(|error| self.broken(&error))
     }
 
     /// Says what became of intents. An intent that is not there, though its repair was made, is a broken journal.

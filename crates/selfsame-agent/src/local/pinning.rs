@@ -6,7 +6,7 @@ use std::sync::Arc;
 use selfsame_core::{EntryDigest, Key, KeyDigest, Observation, Presence, RowDigest, ShardId};
 use selfsame_journal::{Intent, IntentOutcome, IntentWrite, Pin};
 use selfsame_store::Read;
-use selfsame_wire::message::{self, ApplyItem, ApplyOutcome, Seen};
+use selfsame_wire::message::{self, ApplyOutcome, Seen};
 
 use super::repairing::{Ended, Step, Warrant};
 use super::replica::LocalReplica;
@@ -54,15 +54,18 @@ impl LocalReplica {
         ended.map(|_| ()).map_err(|error| self.broken(&error))
     }
 
-    async fn pinned(self: &Arc<Self>, keys: &[Key]) -> Result<Vec<Option<Pin>>, PeerError> {
-        let (this, keys) = (self.clone(), keys.to_vec());
-        blocking(move || this.pinned_of(&keys)).await
+    async fn pinned(
+        self: &Arc<Self>,
+        rows: Vec<(Key, Option<RowDigest>)>,
+    ) -> Result<Vec<Option<Pin>>, PeerError> {
+        let this = self.clone();
+        blocking(move || this.pinned_of(rows)).await
     }
 
-    /// What of each key is pinned. Blocking.
-    fn pinned_of(&self, keys: &[Key]) -> Result<Vec<Option<Pin>>, PeerError> {
-        let place = |key: &Key| (self.shard_of(self.fingerprinter().key_digest(key)), key.clone());
-        let places: Vec<(ShardId, Key)> = keys.iter().map(place).collect();
+    /// What of each key is pinned where this row stands. Blocking.
+    fn pinned_of(&self, rows: Vec<(Key, Option<RowDigest>)>) -> Result<Vec<Option<Pin>>, PeerError> {
+        let place = |(key, row)| (self.shard_of(self.fingerprinter().key_digest(&key)), key, row);
+        let places: Vec<_> = rows.into_iter().map(place).collect();
         let pinned = self.parts.journal.pinned(&self.parts.collection.name, &self.parts.node, &places);
         pinned.map_err(|error| self.broken(&error))
     }
@@ -74,14 +77,15 @@ impl LocalReplica {
         keys: &[Key],
         observations: Vec<Observation>,
     ) -> Result<Vec<Seen>, PeerError> {
-        let pins = self.pinned(keys).await?;
+        let row = |observation: &Observation| match &observation.presence {
+            Presence::Live(sighting) | Presence::Marked(sighting) => Some(sighting.row),
+            Presence::Absent | Presence::Unreadable | Presence::Unreachable => None,
+        };
+        let pins = self.pinned(keys.iter().cloned().zip(observations.iter().map(row)).collect()).await?;
         let seen = |(observation, pin): (Observation, Option<Pin>)| {
-            let stands = |pin: &Pin| match &observation.presence {
-                Presence::Live(sighting) | Presence::Marked(sighting) => pin.before == Some(sighting.row),
-                Presence::Absent => pin.before.is_none(),
-                Presence::Unreadable | Presence::Unreachable => false,
-            };
-            let pinned = pin.filter(stands).map(|Pin { before, after, .. }| message::Pin { before, after });
+            let is_known = !matches!(observation.presence, Presence::Unreadable | Presence::Unreachable);
+            let pin = pin.filter(|_| is_known);
+            let pinned = pin.map(|Pin { before, after, .. }| message::Pin { before, after });
             Seen { observation, pinned }
         };
         Ok(observations.into_iter().zip(pins).map(seen).collect())
@@ -97,14 +101,14 @@ impl LocalReplica {
         if warrant.approved || intents.is_empty() {
             return Ok(intents);
         }
-        let keys: Vec<Key> = intents.iter().map(|intent| intent.key.clone()).collect();
-        let pins = self.pinned(&keys).await?;
+        let rows = intents.iter().map(|intent| (intent.key.clone(), intent.expected)).collect();
+        let pins = self.pinned(rows).await?;
         let is_pinned = |(intent, pin): &(Intent, Option<Pin>)| {
             let after = match &intent.write {
                 IntentWrite::Put { entry, .. } => Some(self.fingerprinter().entry_digest(entry)),
                 IntentWrite::Delete => None,
             };
-            pin.as_ref().is_some_and(|pin| (pin.before, pin.after) == (intent.expected, after))
+            pin.as_ref().is_some_and(|pin| pin.after == after)
         };
         let (pinned, free): (Vec<_>, Vec<_>) = intents.into_iter().zip(pins).partition(is_pinned);
         for (intent, _) in pinned {
@@ -119,12 +123,9 @@ impl LocalReplica {
     /// Ends the pins of rows that a repair has replaced: an approval overrides a pin for good, and another change of the
     /// row was never held back.
     pub(super) async fn end_passed_pins(self: &Arc<Self>, steps: &[Step]) -> Result<(), PeerError> {
-        let done: Vec<&ApplyItem> =
-            steps.iter().filter(|step| step.is_done()).map(|step| &step.item).collect();
-        let keys: Vec<Key> = done.iter().map(|item| item.key.clone()).collect();
-        let pins = self.pinned(&keys).await?;
-        let passed = |(item, pin): (&ApplyItem, Option<Pin>)| pin.filter(|pin| pin.before == item.expected);
-        self.end_pins(done.into_iter().zip(pins).filter_map(passed).collect()).await
+        let done = steps.iter().filter(|step| step.is_done()).map(|step| &step.item);
+        let passed = self.pinned(done.map(|item| (item.key.clone(), item.expected)).collect()).await?;
+        self.end_pins(passed.into_iter().flatten().collect()).await
     }
 
     /// Lets pins keep the rows that stand now, where they keep the rows that were meant to: triggers of a table have
@@ -138,15 +139,19 @@ impl LocalReplica {
             _ => None,
         };
         let otherwise: Vec<(Key, RowDigest, RowDigest)> = ended.iter().filter_map(otherwise).collect();
-        let keys: Vec<Key> = otherwise.iter().map(|(key, ..)| key.clone()).collect();
-        let fitted = |(pin, (_, intended, stands)): (Option<Pin>, (Key, RowDigest, RowDigest))| {
-            pin.filter(|pin| pin.before == Some(intended)).map(|pin| Pin { before: Some(stands), ..pin })
+        let rows = otherwise.iter().map(|(key, intended, _)| (key.clone(), Some(*intended))).collect();
+        let pins = self.pinned_of(rows)?;
+        let fitted = |(pin, (.., stands)): (&Option<Pin>, &(Key, RowDigest, RowDigest))| {
+            pin.clone().map(|pin| Pin { before: Some(*stands), ..pin })
         };
-        let pins = self.pinned_of(&keys)?.into_iter().zip(otherwise).filter_map(fitted).collect::<Vec<_>>();
-        if pins.is_empty() {
+        let fitted: Vec<Pin> = pins.iter().zip(&otherwise).filter_map(fitted).collect();
+        if fitted.is_empty() {
             return Ok(());
         }
-        self.parts.journal.add_pins(&pins).map_err(|error| self.broken(&error))
+        let unfit: Vec<Pin> = pins.into_iter().flatten().collect();
+        let journal = &self.parts.journal;
+        let fitted = journal.add_pins(&fitted).and_then(|()| journal.end_pins(&unfit));
+        fitted.map(|_| ()).map_err(|error| self.broken(&error))
     }
 
     /// Ends the pins whose row does not stand any more. Cost: a read of all rows that are pinned.

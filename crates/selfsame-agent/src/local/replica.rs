@@ -1,6 +1,6 @@
 //! One attached replica: its store, its index, and what the journal remembers of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -227,9 +227,13 @@ impl LocalReplica {
             .copied()
             .zip(keys.iter().zip(&reads).map(|(key, read)| fresh(key, read)))
             .collect();
+        // Asked before the index is: a deletion of ours that has its outcome by now is out of the index, too.
+        let ours = if reads.contains(&Read::Absent) { self.being_deleted()? } else { HashSet::new() };
         let report = self.index().and_then(|index| index.apply_reads(stamp, &fresh));
         let report = report.map_err(|error| self.index_failed(&error))?;
-        let gone: HashMap<KeyDigest, Entry> = report.still_held.into_iter().collect();
+        let mut gone: HashMap<KeyDigest, Entry> = report.still_held.into_iter().collect();
+        // A batch may have begun since intents were settled: what it deletes is no client's doing.
+        gone.retain(|digest, _| !ours.contains(digest));
         let mut remembered = self.memories(&digests)?;
         let repaired = self.last_repairs(&digests)?;
         if conclude == Conclude::Gone {

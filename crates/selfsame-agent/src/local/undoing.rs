@@ -32,7 +32,7 @@ impl LocalReplica {
     /// Puts back what the repairs of a run replaced here, of one key or of all; with `dry_run`, says what it would do.
     ///
     /// A row that a client wrote since stays. What is put back is pinned: no owner repairs it again without approval. A
-    /// person asked for it, so neither brakes nor `repair: off` stand against it; a pause does.
+    /// person asked for it, so neither brakes nor `repair: off` stand against it; a pause does, and so does a hold.
     pub async fn undo(self: &Arc<Self>, run: RunId, key: Option<&Key>, dry_run: bool) -> Undone {
         let mut items = Vec::new();
         let failed = self.undo_into(run, key, dry_run, &mut items).await.err();
@@ -78,7 +78,12 @@ impl LocalReplica {
                 }
             }
         }
-        Ok(())
+        // What could be put back cannot now, and who only looks is told so.
+        if items.iter().any(|item| item.state == UndoState::Restorable) {
+            self.refuse_if_held()
+        } else {
+            Ok(())
+        }
     }
 
     /// Undoes a batch. For a caller that holds the writing lock, also if it only looks: rows and images are those of one
@@ -90,6 +95,7 @@ impl LocalReplica {
         dry_run: bool,
     ) -> Result<Undone, PeerError> {
         if !dry_run {
+            self.refuse_if_held()?;
             self.refuse_if_paused().await?;
         }
         let (mut undone, mut ready) = (Undone::default(), Vec::new());

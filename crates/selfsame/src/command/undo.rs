@@ -99,6 +99,7 @@ pub(crate) async fn run(args: &UndoArgs) -> anyhow::Result<ExitCode> {
     if !args.yes {
         // What can be put back is decided again, row by row, when it is done. Until then this is talk.
         item_lines(&reply).iter().for_each(|line| talk(line));
+        tell_failures(&reply);
         let question = format!(
             "This puts back {rows} rows: {} come back, {} change, {} go. Type {rows} to go on:",
             reply.inserts, reply.updates, reply.deletes
@@ -147,9 +148,7 @@ fn tell(args: &UndoArgs, looked: bool, reply: &v1::UndoReply) -> anyhow::Result<
             print_line(&sentence(looked, reply))?;
         }
     }
-    for failure in &reply.failures {
-        talk(&format!("{}: {}", failure.node, failure.why));
-    }
+    tell_failures(reply);
     if reply.unfinished {
         talk("the run is not over: what it repairs from now on is not undone; hint: undo it again then");
     }
@@ -158,6 +157,12 @@ fn tell(args: &UndoArgs, looked: bool, reply: &v1::UndoReply) -> anyhow::Result<
         talk("what these repaired is not looked at; hint: undo the run again when they answer");
     }
     Ok(ExitCode::from(exit_code(reply)))
+}
+
+fn tell_failures(reply: &v1::UndoReply) {
+    for failure in &reply.failures {
+        talk(&format!("{}: {}", failure.node, failure.why));
+    }
 }
 
 fn undone(dry_run: bool, reply: &v1::UndoReply) -> Undone {

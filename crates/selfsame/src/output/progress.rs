@@ -25,7 +25,7 @@ impl Terminal {
 }
 
 impl Progress for Terminal {
-    fn step(&self, step: Step) {
+    fn step(&self, step: Step<'_>) {
         match step {
             Step::Claimed { .. } => {}
             Step::Shard { .. } => {
