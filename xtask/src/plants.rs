@@ -86,6 +86,16 @@ const fn away(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "away"], name }
 }
 
+/// A test of what applications tell of their deletions.
+const fn notices(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "notices"], name }
+}
+
+/// A test of the sweeper.
+const fn sweep(name: &'static str) -> Test {
+    Test { package: "selfsame-agent", target: &["--test", "sweep"], name }
+}
+
 /// A test of claims between agents that come and go.
 const fn claims(name: &'static str) -> Test {
     Test { package: "selfsame-agent", target: &["--test", "claims"], name }

@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn a_journal_of_the_fourth_format_is_upgraded() {
         let place = Place::new();
-        let back = "DROP TABLE scan_note; ALTER TABLE vanish DROP COLUMN scan; PRAGMA user_version = 4;";
+        let back = "DROP TABLE scan_note; ALTER TABLE vanish DROP COLUMN scan; \
+                    ALTER TABLE run DROP COLUMN abandoned; PRAGMA user_version = 4;";
         tamper(&place.open(), back);
         let journal = place.open();
         assert_eq!(journal.scans(&products(), &node("a")).unwrap(), None);

@@ -73,7 +73,8 @@ fn a_journal_of_the_fifth_format_is_upgraded() {
     let place = Place::new();
     tamper(
         &place.open(),
-        "ALTER TABLE vanish DROP COLUMN scan; INSERT INTO vanish VALUES (1, 'products', 'a', 0, 9, 6);
+        "ALTER TABLE run DROP COLUMN abandoned; ALTER TABLE vanish DROP COLUMN scan;
+         INSERT INTO vanish VALUES (1, 'products', 'a', 0, 9, 6);
          PRAGMA user_version = 5;",
     );
     let counted = [(ShardId(0), 4)];

@@ -102,7 +102,7 @@ fn a_journal_of_the_third_format_is_upgraded_and_forgets_nothing() {
     let known = memory(2, Certainty::Certain, 4);
     remember(&journal, "a", std::slice::from_ref(&known));
     tamper(&journal, "DROP TABLE scan_note; DROP TABLE purge_horizon; DROP INDEX tombstone_certain;");
-    tamper(&journal, "ALTER TABLE vanish DROP COLUMN scan;");
+    tamper(&journal, "ALTER TABLE vanish DROP COLUMN scan; ALTER TABLE run DROP COLUMN abandoned;");
     tamper(&journal, "PRAGMA user_version = 3;");
     drop(journal);
     let journal = place.open();

@@ -293,7 +293,7 @@ mod tests {
         let (ended, begun) = (begin(&journal, 1), begin(&journal, 2));
         journal.finish_run(ended, WallMicros(3)).unwrap();
         let row = |run| journal.run(run).unwrap().unwrap();
-        let own = row(begun).run.owner.clone();
+        let own = row(begun).run.owner;
         assert_eq!(journal.abandon_runs(&"other".parse().unwrap()).unwrap(), 0, "not this agent's");
         assert_eq!(journal.abandon_runs(&own).unwrap(), 1);
         assert_eq!((row(ended).abandoned, row(begun).abandoned), (false, true));

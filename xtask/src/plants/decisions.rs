@@ -1,6 +1,6 @@
 //! Faults in the decisions: what is compared, what is concluded, what is done about it.
 
-use super::{Plant, away, core, holds, purge};
+use super::{Plant, away, core, holds, notices, purge};
 
 pub(super) const PLANTS: &[Plant] = &[
     Plant {
@@ -161,5 +161,13 @@ Decimal::parse(&self.text[start..self.at])
         find: "if observation.held || observation.presence == Presence::Unreachable {",
         replace: "if observation.presence == Presence::Unreachable {",
         test: core("resolve::tests::rules::rule_6_unreadable_and_unreachable_are_never_absent"),
+    },
+    Plant {
+        name: "notice-of-an-older-version",
+        breaks: "a late notice of an old version deletes the newer document that was lost",
+        file: "crates/selfsame-core/src/tombstone.rs",
+        find: "if indexed.is_some_and(|seen| seen.version > version) {",
+        replace: "if indexed.is_some_and(|seen| seen.version > version && false) {",
+        test: notices("a_notice_of_an_older_version_proves_nothing_of_a_newer_one"),
     },
 ];

@@ -94,4 +94,16 @@ pub(super) const PLANTS: &[Plant] = &[
             name: "a_scan_survives_a_crash_at_every_point_and_as_of_comes_last",
         },
     },
+    Plant {
+        name: "ledger-lost-with-the-index",
+        breaks: "after an index is deleted, nobody knows what was deleted",
+        file: "crates/selfsame-agent/src/assembly.rs",
+        find: "&parts.data.join(\"journal.db\")",
+        replace: "&{ let index = parts.data.join(\"index\"); let _ = std::fs::create_dir_all(&index); index.join(\"journal.db\") }",
+        test: Test {
+            package: "selfsame-agent",
+            target: &["--test", "deletions"],
+            name: "what_is_remembered_does_not_lie_with_the_index",
+        },
+    },
 ];

@@ -1,6 +1,6 @@
 //! Faults in what an owner does: claims, exchanges, joined memory, purge.
 
-use super::{Plant, Test, claims, exchange, fences, purge};
+use super::{Plant, Test, claims, exchange, fences, purge, sweep};
 
 pub(super) const PLANTS: &[Plant] = &[
     Plant {
@@ -104,5 +104,21 @@ pub(super) const PLANTS: &[Plant] = &[
         find: "(!approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(otherwise)",
         replace: "(approval.repairs.is_empty() && !approval.repairs.contains(&repair_id(&of_the_plan, node, task))).then_some(otherwise)",
         test: exchange("an_approved_row_that_changed_returns_to_the_plan"),
+    },
+    Plant {
+        name: "swept-without-all",
+        breaks: "a document is swept while a replica that may have renewed it is silent",
+        file: "crates/selfsame-agent/src/exchange/sweep.rs",
+        find: "documents.all(|document| document.is_some_and(",
+        replace: "documents.all(|document| document.is_none_or(",
+        test: sweep("a_replica_that_is_not_heard_keeps_everybody_from_sweeping"),
+    },
+    Plant {
+        name: "verified-without-reading",
+        breaks: "a repair counts as made, whatever the store made of it",
+        file: "crates/selfsame-agent/src/exchange/repairs.rs",
+        find: "let Ok(fresh) = reads::observe(claim, &self.members, asked, &keys, false).await else { return false };",
+        replace: "let fresh: Vec<_> = written.iter().map(|index| done[*index].task.judged.observations.clone()).collect();",
+        test: exchange("a_copy_whose_source_is_deleted_meanwhile_is_withdrawn"),
     },
 ];

@@ -1,13 +1,13 @@
 //! Faults in what an agent does with its own replicas: reads, memory, holds, brakes, repairs, undo.
 
-use super::{Plant, Test, away, brakes, claims, fences, holds, undo};
+use super::{Plant, Test, away, brakes, claims, exchange, fences, holds, notices, sweep, undo};
 
 pub(super) const PLANTS: &[Plant] = &[
     Plant {
         name: "vanish-without-memory",
         breaks: "a key that was deleted on one replica comes back from the others",
         file: "crates/selfsame-agent/src/local/ledger.rs",
-        find: "Read::Absent => self.gone_by(Evidence::Vanished(last_seen(self.gone?)), moment),",
+        find: "Read::Absent => self.gone_by(self.gone?, moment),",
         replace: "Read::Absent => None,",
         test: Test {
             package: "selfsame-agent",
@@ -195,5 +195,29 @@ Some(EpochRecorded::Superseded(highest)) => {
         find: "filter(|change| change.origin.is_none())",
         replace: "filter(|change| change.origin.is_none() || change.old.is_some())",
         test: undo("a_copy_that_was_undone_is_no_deletion_to_the_feed"),
+    },
+    Plant {
+        name: "notice-unread",
+        breaks: "what an application says that it deleted is deleted, though it is there",
+        file: "crates/selfsame-agent/src/local/noticing.rs",
+        find: "read: &reads[at],",
+        replace: "read: &Read::Absent,",
+        test: notices("a_notice_that_no_read_confirms_is_forgotten"),
+    },
+    Plant {
+        name: "sweeper-trusts-the-owner",
+        breaks: "an owner whose clock is wrong has living documents swept",
+        file: "crates/selfsame-agent/src/local/repairing.rs",
+        find: "entry.expiry.is_some_and(|expiry| expiry <= self.parts.clock.now());",
+        replace: "entry.expiry.is_none_or(|_| true);",
+        test: sweep("an_agent_lets_nothing_be_swept_that_has_not_expired_by_its_own_clock"),
+    },
+    Plant {
+        name: "unscanned-index-answers",
+        breaks: "a replica that was never read whole is called in sync",
+        file: "crates/selfsame-agent/src/local/agent.rs",
+        find: "as_of: root.as_of.ok_or(UnknownReason::NoScan)?,",
+        replace: "as_of: root.as_of.unwrap_or_else(|| replica.parts.clock.now()),",
+        test: exchange("a_replica_that_no_scan_has_completed_is_unknown_though_it_would_agree"),
     },
 ];
