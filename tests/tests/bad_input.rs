@@ -76,7 +76,7 @@ fn a_wrong_fleet_file_is_refused_by_every_command_before_anything_is_touched() {
     };
     let cases = [
         (in_collection("    shard: 4"), "shard: 4", "unknown setting `shard`"),
-        (in_collection("    sweep: every 1h"), "sweep:", "not built yet"),
+        (in_collection("    sweep: { enabled: true }"), "sweep:", "no `expiry`"),
         (in_collection("    echo_ttl: 5m"), "echo_ttl", "not built yet"),
         (in_collection("    shards: 8"), "shards: 8", "shards"),
         (good.replace("node-b, node-c]", "node-b, node-x]"), "node-x]", "there is no node `node-x`"),
