@@ -110,6 +110,39 @@ async fn a_replica_that_is_not_heard_keeps_everybody_from_sweeping() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_swept_though_nobody_heard_of_it_is_not_called_in_sync() {
+    let world = expired(sweeping()).await;
+    // One of the rows goes, and nobody hears of it; the other replicas do not let theirs go.
+    world.faults[0].push(Call::Apply, Some(Fault::LoseAnswer));
+    (0..50).for_each(|_| world.faults[0].push(Call::Apply, Some(Fault::Unavailable)));
+    for store in 1..3 {
+        (0..50).for_each(|_| world.faults[store].push(Call::Apply, Some(Fault::Unavailable)));
+    }
+    let report = world.pass().await;
+    let gone = 30 - left(&world)[0];
+    assert!(gone > 0 && left(&world)[1..] == [30; 2], "{:?}", left(&world));
+    assert_eq!(report.verdict(), ShardVerdict::Diverged, "{report:?}");
+    (0..3).for_each(|store| world.faults[store].clear());
+    for _ in 0..2 {
+        world.pass().await;
+    }
+    // They are remembered as gone: they do not come back, and the rest is a difference, for which the brakes hold.
+    assert_eq!(left(&world), [0, gone, gone]);
+    assert_eq!(world.pass().await.verdict(), ShardVerdict::Diverged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_replica_lets_go_is_as_it_was_and_no_finding() {
+    let world = expired(sweeping()).await;
+    for store in 0..3 {
+        (0..50).for_each(|_| world.faults[store].push(Call::Apply, Some(Fault::Unavailable)));
+    }
+    let report = world.pass().await;
+    assert!(is_in_sync(&report) && items(&report).is_empty(), "{report:?}");
+    assert_eq!(left(&world), [30; 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_document_that_is_renewed_while_it_is_swept_stays_on_all() {
     let world = expired(sweeping()).await;
     let (stores, renewed) = (world.stores.clone(), expiring_row(107, 200, Some(NOW + 60 * MINUTE), "{}"));

@@ -10,6 +10,7 @@ mod purge;
 mod reads;
 mod repairs;
 pub mod report;
+mod room;
 mod search;
 mod sweep;
 
@@ -23,12 +24,13 @@ use selfsame_core::{
     TombstoneCause, UnknownReason, Verdict, WallMicros, began,
 };
 use selfsame_wire::message::{Authority, Claim, Pin, Root, Seen};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::peer::{Peer, PeerError};
 use crate::settings::CollectionSettings;
+pub use room::Room;
+
 use report::{Action, Item, Outcome, PlanReason, ShardReport};
 use search::Heard;
 
@@ -90,27 +92,6 @@ pub struct Exchange {
     pub clock: Arc<dyn Clock>,
     /// The greatest difference between the agents' clocks that was measured, in microseconds.
     pub skew: i64,
-}
-
-/// Keys whose observations and verdicts a pass holds at a time: about 1.2 KB each, with three replicas. A guess at what an
-/// agent may take beside its store. A shard of which more differ is looked at alone.
-const KEYS_AT_ONCE: u32 = 100_000;
-
-/// Bounds how many keys the exchanges of a pass look at together.
-pub struct Room(Semaphore);
-
-impl Default for Room {
-    fn default() -> Room {
-        Room(Semaphore::new(KEYS_AT_ONCE as usize))
-    }
-}
-
-impl Room {
-    /// Waits until there is room for so many keys; first come, first served. It is given back when the answer is dropped.
-    async fn for_keys(&self, keys: usize) -> SemaphorePermit<'_> {
-        let keys = u32::try_from(keys).map_or(KEYS_AT_ONCE, |keys| keys.min(KEYS_AT_ONCE));
-        self.0.acquire_many(keys).await.expect("it is never closed")
-    }
 }
 
 /// A key that was suspected, read twice and judged.
@@ -205,13 +186,12 @@ impl Exchange {
             keys.sort_unstable();
             keys.dedup();
         }
-        let looked_at: BTreeSet<KeyDigest> = keys.iter().map(|(digest, _)| *digest).collect();
         if !keys.is_empty() {
             let _room = room.for_keys(keys.len()).await;
-            self.mend(claim, &mut asked, keys, report).await?;
+            self.mend(claim, &mut asked, &keys, report).await?;
         }
         if let Some(first) = first {
-            self.sweep(claim, &first, &asked, &looked_at, report).await?;
+            self.sweep(claim, &first, &asked, &keys, report).await?;
         }
         Ok(())
     }
@@ -221,7 +201,7 @@ impl Exchange {
         &self,
         claim: &Claim,
         asked: &mut [bool],
-        keys: Vec<(KeyDigest, Key)>,
+        keys: &[(KeyDigest, Key)],
         report: &mut ShardReport,
     ) -> Result<(), PeerError> {
         // The reads of one confirm are bounded; verdicts are weighed together, whatever their number. What was
@@ -584,26 +564,4 @@ fn verdict(report: &ShardReport, roots: &[Result<Root, UnknownReason>]) -> Shard
 
 fn micros(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn shards_of_which_much_differs_are_looked_at_in_turns_and_one_of_any_size_has_its_turn() {
-        let room = Room::default();
-        let half = KEYS_AT_ONCE as usize / 2;
-        let (first, second) = (room.for_keys(half).await, room.for_keys(half).await);
-        assert!(room.for_keys(1).now_or_never().is_none());
-        drop(first);
-        assert!(room.for_keys(1).now_or_never().is_some());
-        drop(second);
-        let alone = room.for_keys(usize::MAX).await;
-        assert!(room.for_keys(1).now_or_never().is_none());
-        drop(alone);
-        assert!(room.for_keys(usize::MAX).now_or_never().is_some());
-    }
 }

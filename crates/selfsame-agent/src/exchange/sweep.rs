@@ -1,10 +1,10 @@
 //! The sweeper: what has expired on all replicas alike is deleted, where the collection wants that. It is no difference:
 //! it is looked at after the repairs, and counts neither as a mismatch nor for the brakes of repairs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use selfsame_core::{
-    Cause, Confirmed, Decision, Key, KeyDigest, Observation, Presence, Target, TombstoneCause,
+    Cause, Confirmed, Decision, Key, KeyDigest, Observation, Presence, Target, TombstoneCause, UnknownReason,
 };
 use selfsame_wire::limits::KEYS_MAX;
 use selfsame_wire::message::{Claim, ExpiredRequest};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::report::{Item, Outcome, ShardReport};
 use super::search::Heard;
-use super::{Act, Exchange, Judged, Mandate, Task};
+use super::{Act, Exchange, Judged, Mandate, Task, reads, went_silent};
 use crate::peer::PeerError;
 
 impl Exchange {
@@ -23,7 +23,7 @@ impl Exchange {
         claim: &Claim,
         first: &Heard<'_>,
         asked: &[bool],
-        looked_at: &BTreeSet<KeyDigest>,
+        looked_at: &[(KeyDigest, Key)],
         report: &mut ShardReport,
     ) -> Result<(), PeerError> {
         let Some(keys_max) = self.may_sweep(claim, report) else { return Ok(()) };
@@ -47,7 +47,7 @@ impl Exchange {
         let tasks = tasks.into_iter().filter(|task| !pinned.contains(&task.judged.key_digest)).collect();
         let mut swept = ShardReport::blank(claim.shard);
         self.repair(claim, asked, tasks, confirmed_at, &mut swept).await;
-        take_over(swept, report);
+        self.take_over(claim, asked, swept, report).await;
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Exchange {
         claim: &Claim,
         heard: &Heard<'_>,
         keys_max: u32,
-        looked_at: &BTreeSet<KeyDigest>,
+        looked_at: &[(KeyDigest, Key)],
     ) -> Result<Vec<(KeyDigest, Key)>, PeerError> {
         let most = u32::try_from(KEYS_MAX.min(self.collection.confirm_keys_max)).unwrap_or(u32::MAX);
         let request = ExpiredRequest {
@@ -72,6 +72,7 @@ impl Exchange {
             keys_max: keys_max.min(most),
         };
         let keys = heard.member.peer.expired(request).await?;
+        let looked_at: BTreeSet<KeyDigest> = looked_at.iter().map(|(digest, _)| *digest).collect();
         let of_the_shard = keys.into_iter().map(|key| (self.fingerprinter.key_digest(&key), key));
         Ok(of_the_shard.filter(|(digest, _)| !looked_at.contains(digest)).collect())
     }
@@ -93,6 +94,63 @@ impl Exchange {
         };
         targets.iter().map(task).collect()
     }
+
+    /// Takes over what the sweeper did. A key of which no row went is as it was, and nothing is said of it. What failed may
+    /// have been made all the same, and is read once more: only that tells what differs now.
+    async fn take_over(&self, claim: &Claim, asked: &[bool], swept: ShardReport, report: &mut ShardReport) {
+        let differing = self.differing_after(claim, asked, &swept.items, report).await;
+        report.unknown.extend(swept.unknown);
+        let gone = swept.items.iter().filter(|item| item.outcome == Outcome::Repaired);
+        let gone: BTreeSet<KeyDigest> = gone.map(|item| item.key_digest).collect();
+        let told = |item: &Item| match item.outcome.still_differs() {
+            true => differing.contains(&item.key_digest),
+            false => gone.contains(&item.key_digest),
+        };
+        for item in swept.items.into_iter().filter(told) {
+            match item.outcome {
+                Outcome::Repaired => report.counts.repaired += 1,
+                Outcome::Changed | Outcome::Moving => report.counts.moving += 1,
+                _ => {}
+            }
+            // It was no divergence, and has no age as such.
+            report.items.push(Item { age: None, ..item });
+        }
+    }
+
+    /// The keys that differ now, of those that could not be swept everywhere.
+    async fn differing_after(
+        &self,
+        claim: &Claim,
+        asked: &[bool],
+        items: &[Item],
+        report: &mut ShardReport,
+    ) -> BTreeSet<KeyDigest> {
+        let failed = || items.iter().filter(|item| item.outcome.still_differs());
+        let Some(first) = failed().next() else { return BTreeSet::new() };
+        let keys: BTreeMap<KeyDigest, Key> =
+            failed().map(|item| (item.key_digest, item.key.clone())).collect();
+        tracing::warn!(
+            collection = %claim.collection, shard = %claim.shard, node = %first.node, keys = keys.len(),
+            outcome = first.outcome.as_str(), why = first.outcome.detail(), "not all that has expired could be swept"
+        );
+        let (digests, keys): (Vec<KeyDigest>, Vec<Key>) = keys.into_iter().unzip();
+        let fresh = match reads::observe(claim, &self.members, asked, &keys, false).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                report.unknown.push(error.reason());
+                return BTreeSet::new();
+            }
+        };
+        if fresh.iter().any(|seen| went_silent(asked, seen)) {
+            report.unknown.push(UnknownReason::Unreachable);
+        }
+        let differ = |(_, seen): &(KeyDigest, Vec<Observation>)| !is_alike(seen) && !is_gone(seen);
+        digests.into_iter().zip(fresh).filter(differ).map(|(digest, _)| digest).collect()
+    }
+}
+
+fn is_gone(observations: &[Observation]) -> bool {
+    observations.iter().all(|seen| seen.presence == Presence::Absent)
 }
 
 fn is_alike(observations: &[Observation]) -> bool {
@@ -102,20 +160,4 @@ fn is_alike(observations: &[Observation]) -> bool {
     });
     let Some(Some(first)) = documents.next() else { return false };
     documents.all(|document| document.is_some_and(|document| document.same_document(first)))
-}
-
-/// Takes over what the sweeper did. A key of which no row went is as it was, and nothing is said of it; one of which some
-/// went, and some not, differs now.
-fn take_over(swept: ShardReport, report: &mut ShardReport) {
-    let gone = swept.items.iter().filter(|item| item.outcome == Outcome::Repaired);
-    let gone: BTreeSet<KeyDigest> = gone.map(|item| item.key_digest).collect();
-    for item in swept.items.into_iter().filter(|item| gone.contains(&item.key_digest)) {
-        match item.outcome {
-            Outcome::Repaired => report.counts.repaired += 1,
-            Outcome::Changed | Outcome::Moving => report.counts.moving += 1,
-            _ => {}
-        }
-        // It was no divergence, and has no age as such.
-        report.items.push(Item { age: None, ..item });
-    }
 }
