@@ -93,7 +93,7 @@ impl OperatorService {
         request: v1::ResyncRequest,
     ) -> Result<v1::ResyncReply, Status> {
         let Some(turn) = Turn::take(&self.resyncs, &node) else {
-            return Err(Status::failed_precondition(format!(
+            return Err(cannot_know(format!(
                 "a resync of `{node}` is under way; hint: selfsame status says when it is not held any more"
             )));
         };
@@ -169,7 +169,7 @@ impl OperatorService {
         let there_is = looked.report;
         all_granted(&there_is)?;
         if let Some(doubt) = looked.doubt {
-            return Err(Status::failed_precondition(format!("nothing was done: {doubt}")));
+            return Err(cannot_know(format!("nothing was done: {doubt}")));
         }
         let deleted: Vec<Key> = planned(&there_is, node)
             .filter(|item| item.action == Action::Delete)
