@@ -2,7 +2,8 @@
 //!
 //! The applying agent keeps them, since it knows of every repair of its replicas, whoever owns the shard. A repair
 //! that was applied without approval lengthens its key's streak once for each run, in the transaction that records
-//! it, unless it was swept, which is no repair of a difference; one that a person approved ends it. What a pass found equal is ended by [`Journal::end_streaks`].
+//! it, unless it was swept, which mends no difference; one that a person approved ends it. What a pass found equal is ended
+//! by [`Journal::end_streaks`].
 
 use rusqlite::{Connection, Transaction, params};
 use selfsame_core::{CollectionName, KeyDigest, NodeName, RepairId, RunId};

@@ -8,7 +8,7 @@ use selfsame_core::{Certainty, Entry, Evidence, Key, KeyDigest, Tombstone, Versi
 use selfsame_store::Read;
 
 use super::ledger::{Seen, last_seen};
-use super::replica::{FreshReads, LocalReplica, fresh};
+use super::replica::{FreshReads, LocalReplica};
 use crate::blocking::blocking;
 use crate::peer::PeerError;
 
@@ -42,13 +42,10 @@ impl LocalReplica {
         &self,
         keys: &[Key],
         versions: &[Version],
-        FreshReads { stamp, digests, remembered: before, reads }: FreshReads,
+        fresh: FreshReads,
     ) -> Result<Vec<Noticed>, PeerError> {
-        let told: Vec<_> = digests
-            .iter()
-            .copied()
-            .zip(keys.iter().zip(&reads).map(|(key, read)| fresh(key, read)))
-            .collect();
+        let told = fresh.told(keys);
+        let FreshReads { stamp, digests, remembered: before, reads } = fresh;
         let report = self.index().and_then(|index| index.apply_reads(stamp, &told));
         let report = report.map_err(|error| self.index_failed(&error))?;
         // Somebody has read it since, and it was there.

@@ -79,6 +79,12 @@ pub(super) struct FreshReads {
 }
 
 impl FreshReads {
+    /// What the index is to know of it.
+    pub(super) fn told(&self, keys: &[Key]) -> Vec<(KeyDigest, Fresh)> {
+        let told = keys.iter().zip(&self.reads).map(|(key, read)| fresh(key, read));
+        self.digests.iter().copied().zip(told).collect()
+    }
+
     /// Whether a store that is not the one that was left may have said so: a row is there again that was seen to go, in
     /// the version in which it went, or is marked as deleted and was not remembered so.
     fn may_be_of_another_store(&self) -> bool {
@@ -219,17 +225,14 @@ impl LocalReplica {
     fn learn(
         &self,
         keys: &[Key],
-        FreshReads { stamp, digests, remembered: before, reads }: FreshReads,
+        fresh: FreshReads,
         conclude: Conclude,
     ) -> Result<Vec<Observation>, PeerError> {
-        let fresh: Vec<(KeyDigest, Fresh)> = digests
-            .iter()
-            .copied()
-            .zip(keys.iter().zip(&reads).map(|(key, read)| fresh(key, read)))
-            .collect();
+        let told = fresh.told(keys);
+        let FreshReads { stamp, digests, remembered: before, reads } = fresh;
         // Asked before the index is: a deletion of ours that has its outcome by now is out of the index, too.
         let ours = if reads.contains(&Read::Absent) { self.being_deleted()? } else { HashSet::new() };
-        let report = self.index().and_then(|index| index.apply_reads(stamp, &fresh));
+        let report = self.index().and_then(|index| index.apply_reads(stamp, &told));
         let report = report.map_err(|error| self.index_failed(&error))?;
         let mut gone: HashMap<KeyDigest, Entry> = report.still_held.into_iter().collect();
         // A batch may have begun since intents were settled: what it deletes is no client's doing.
@@ -323,7 +326,7 @@ pub(super) fn reason_of(error: &StoreError) -> UnknownReason {
     }
 }
 
-pub(super) fn fresh(key: &Key, read: &Read) -> Fresh {
+fn fresh(key: &Key, read: &Read) -> Fresh {
     match read {
         Read::Live(document) => Fresh::Live(document.entry.clone()),
         Read::Marked(_) => Fresh::Marked,

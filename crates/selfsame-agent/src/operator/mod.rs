@@ -98,6 +98,14 @@ impl OperatorService {
         })
     }
 
+    /// The collection of that name.
+    fn collection_named(&self, name: &str) -> Result<CollectionSettings, Status> {
+        if name.is_empty() {
+            return Err(Status::invalid_argument("no collection is named"));
+        }
+        self.collections(name)?.pop().ok_or_else(|| Status::not_found("no collection"))
+    }
+
     /// The node of that name, if one is named.
     fn node_named(&self, name: &str) -> Result<Option<NodeName>, Status> {
         if name.is_empty() {

@@ -23,11 +23,7 @@ impl OperatorService {
         request: v1::NoticeRequest,
         forwarded: bool,
     ) -> Result<v1::NoticeReply, Status> {
-        if request.collection.is_empty() {
-            return Err(Status::invalid_argument("no collection is named"));
-        }
-        let mut collections = self.collections(&request.collection)?;
-        let Some(collection) = collections.pop() else { return Err(Status::not_found("no collection")) };
+        let collection = self.collection_named(&request.collection)?;
         let deletions = self.deletions(&collection, &request.deletions)?;
         let own = self.parts.replicas.iter().filter(|replica| replica.collection().name == collection.name);
         let own = join_all(own.map(|replica| noticed(replica, deletions.clone())));

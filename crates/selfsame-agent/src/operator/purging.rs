@@ -15,11 +15,7 @@ impl OperatorService {
         request: v1::SafeToPurgeRequest,
         forwarded: bool,
     ) -> Result<v1::SafeToPurgeReply, Status> {
-        if request.collection.is_empty() {
-            return Err(Status::invalid_argument("no collection is named"));
-        }
-        let mut collections = self.collections(&request.collection)?;
-        let Some(collection) = collections.pop() else { return Err(Status::not_found("no collection")) };
+        let collection = self.collection_named(&request.collection)?;
         let own = self.own_horizons(&collection);
         if forwarded {
             return Ok(own);

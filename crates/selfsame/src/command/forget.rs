@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::confirm::{confirmed, somebody_to_ask};
 use super::{chosen, load};
-use crate::client::{ask, tell_silent};
+use crate::client::{ask, names, tell_silent};
 use crate::output::{OUTPUT_VERSION, Output, print_json, print_line, talk};
 
 /// `selfsame forget …`
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
     let v1::ForgetReply { agents, images, items, plan_items, silent } = reply;
     match args.output {
         Output::Json => {
-            let silent = silent.iter().map(|agent| agent.agent.clone()).collect();
+            let silent = names(&silent);
             print_json(&Forgotten { version: OUTPUT_VERSION, agents, images, items, plan_items, silent })?;
         }
         Output::Text => print_line(&format!(

@@ -10,7 +10,7 @@ use selfsame_wire::v1;
 use serde::Serialize;
 
 use super::{Usage, chosen, load};
-use crate::client::{ask, tell_silent};
+use crate::client::{ask, names, tell_silent};
 use crate::output::{OUTPUT_VERSION, Output, print_json, print_line, talk};
 
 /// `selfsame notice …`
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: &NoticeArgs) -> anyhow::Result<ExitCode> {
     let (remembered, unknown) = (has(&rows, "remembered"), has(&rows, "unknown") || !reply.silent.is_empty());
     match args.output {
         Output::Json => {
-            let silent = reply.silent.iter().map(|agent| agent.agent.clone()).collect();
+            let silent = names(&reply.silent);
             print_json(&Notice { version: OUTPUT_VERSION, replicas: rows, silent })?;
         }
         Output::Text => {
